@@ -1,0 +1,296 @@
+// Stage 5, the mechanism: an echo server on one completion port.
+//
+// A connection has ONE request in flight at any time, and goes round with it:
+//
+//     accepting -> receiving -> sending -> receiving -> ... -> end of stream, error or stop -> closed
+//
+// So one OVERLAPPED and one buffer serve it all its life, no two threads ever hold it at once, and a peer that does not
+// read holds only its own buffer (N31): its send stays pending, and nothing more is received from it.
+#pragma once
+
+#include "connection.hpp"
+#include "escape.hpp"
+
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <unordered_map>
+
+struct ServerOptions {
+    std::size_t threads = 1;
+    std::size_t max_connections = 1000;
+    DWORD idle_seconds = 60; // 0: never
+    bool quiet = false;      // no line per connection and message
+};
+
+class Server {
+public:
+    // Throws lab::Win32Error.
+    Server(std::vector<Listener> listeners, const ServerOptions& options) : options_(options)
+    {
+        if (!port_)
+            throw lab::Win32Error{"CreateIoCompletionPort", GetLastError()};
+        for (Listener& listener : listeners) {
+            acceptors_.push_back(std::make_unique<Acceptor>(std::move(listener)));
+            if (!CreateIoCompletionPort(acceptors_.back()->listener.socket.handle(), port_.get(), 0, 0)) // N22
+                throw lab::Win32Error{"CreateIoCompletionPort", GetLastError()};
+        }
+    }
+
+    // Serves until stop_requested is signalled, then stops cleanly. Throws lab::Win32Error, with nothing left running.
+    void run(HANDLE stop_requested)
+    {
+        start_workers();
+        for (const auto& acceptor : acceptors_)
+            lab::print_line("listening : ", acceptor->listener.address.text());
+        DWORD waited = WAIT_TIMEOUT;
+        while (waited == WAIT_TIMEOUT) { // once a second this thread looks after what no packet would wake anybody for
+            for (const auto& acceptor : acceptors_)
+                keep_accepting(*acceptor);
+            cancel_idle();
+            waited = WaitForSingleObject(stop_requested, 1000);
+        }
+        const DWORD error = GetLastError();
+        stop();
+        if (waited == WAIT_FAILED)
+            throw lab::Win32Error{"WaitForSingleObject", error};
+        lab::print_line("stopped : ", clients_, " clients, ", messages_, " messages, ", bytes_, " bytes");
+    }
+
+private:
+    // ------------------------------------------------ a connection's life, in order
+
+    // N21: an accept that was refused is not asked for again here and now, which could go on for ever at full speed: the
+    // next client's packet or the next second brings us back.
+    void keep_accepting(Acceptor& acceptor)
+    {
+        while (acceptor.waiting < 4) {
+            Socket fresh = tcp_socket(acceptor.listener.address.family());
+            if (!fresh) {
+                lab::report("WSASocket", socket_error());
+                return;
+            }
+            auto connection = std::make_unique<Connection>(acceptor, std::move(fresh));
+            Connection& adopted = *connection;
+            ++acceptor.waiting;
+            ++shares_;
+            {
+                const std::lock_guard lock(mutex_);
+                connections_.emplace(&adopted, std::move(connection));
+            }
+            if (!start(adopted))
+                return;
+        }
+    }
+
+    // Hands the connection to the kernel. True: from here on it must not be touched, another worker may already have
+    // taken its packet and freed it. False: no packet will come; it is closed already (N16).
+    bool start(Connection& connection)
+    {
+        const Connection::Doing doing = connection.doing;
+        AcquireSRWLockShared(&gate_);
+        const bool stopping = stopping_;
+        const int error = stopping ? WSA_OPERATION_ABORTED : submit(connection);
+        ReleaseSRWLockShared(&gate_);
+        if (error == 0 || error == WSA_IO_PENDING)
+            return true;
+        if (doing == Connection::Doing::accepting)
+            --connection.acceptor.waiting;
+        if (!stopping)
+            lab::report(call_of(doing), static_cast<DWORD>(error));
+        close(connection);
+        return false;
+    }
+
+    void work()
+    {
+        for (bool failed_before = false;;) {
+            const Packet packet = dequeue(port_.get());
+            if (packet.kind == Packet::stop)
+                return;
+            if (packet.kind == Packet::nothing) { // the packets are still in the port; twice over, out of reach
+                if (failed_before)
+                    lab::end_process("GetQueuedCompletionStatus", packet.error);
+                lab::report("GetQueuedCompletionStatus", packet.error);
+            } else {
+                handle(static_cast<Connection&>(*packet.request), packet);
+            }
+            failed_before = packet.kind == Packet::nothing;
+        }
+    }
+
+    void handle(Connection& connection, const Packet& packet)
+    {
+        const bool accepting = connection.doing == Connection::Doing::accepting;
+        if (accepting) {
+            --connection.acceptor.waiting;
+            keep_accepting(connection.acceptor); // N20: whatever came of this one
+        }
+        if (packet.kind == Packet::failed)
+            close(connection); // N13: reset, cancelled or worse: the end of this connection, and of no other
+        else if (accepting)
+            accepted(connection);
+        else if (connection.doing == Connection::Doing::receiving)
+            received(connection, packet.bytes);
+        else
+            sent(connection, packet.bytes);
+    }
+
+    void accepted(Connection& connection)
+    {
+        // Until this option is set the socket does not know whom it is connected to, and shutdown fails on it.
+        const SOCKET listener = connection.acceptor.listener.socket.get();
+        Address peer;
+        if (setsockopt(connection.socket.get(), SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT,
+                       reinterpret_cast<const char*>(&listener), sizeof listener) != 0)
+            return close_after("setsockopt", socket_error(), connection);
+        if (getpeername(connection.socket.get(), peer.get(), &peer.length) != 0)
+            return close_after("getpeername", socket_error(), connection);
+        if (!CreateIoCompletionPort(connection.socket.handle(), port_.get(), 0, 0)) // N22
+            return close_after("CreateIoCompletionPort", GetLastError(), connection);
+        connection.peer = peer.text();
+        connection.active_since = GetTickCount64();
+        ++clients_;
+        say("클라이언트 접속 : ", connection.peer); // N32: UTF-8 from source to console, one write per line
+        if (++live_ > options_.max_connections)
+            close(connection); // N31: counted, and gone
+        else
+            receive(connection);
+    }
+
+    void receive(Connection& connection)
+    {
+        connection.doing = Connection::Doing::receiving; // N10: again and again, until the end
+        start(connection);
+    }
+
+    void received(Connection& connection, DWORD bytes)
+    {
+        if (bytes == 0) { // N14: the peer has finished sending. N15: all it sent has gone back already: now our end
+            shutdown(connection.socket.get(), SD_SEND);
+            return close(connection);
+        }
+        ++messages_;
+        bytes_ += bytes;
+        connection.active_since = GetTickCount64();
+        if (!options_.quiet)
+            say("수신된 data : ", escape({connection.buffer.data(), bytes}));
+        connection.received = bytes;
+        connection.sent = 0;
+        connection.doing = Connection::Doing::sending; // N9: this is what makes it an echo
+        start(connection);
+    }
+
+    void sent(Connection& connection, DWORD bytes)
+    {
+        connection.active_since = GetTickCount64();
+        connection.sent += bytes;
+        if (connection.sent < connection.received)
+            start(connection); // N38: a send may take less than it was given
+        else
+            receive(connection);
+    }
+
+    void close_after(const char* call, DWORD error, Connection& connection)
+    {
+        lab::report(call, error);
+        close(connection);
+    }
+
+    // Frees the connection; its socket is closed with it. Only whoever holds it may call this: no request is in flight.
+    void close(Connection& connection)
+    {
+        if (connection.active_since != 0) {
+            --live_;
+            say("closed : ", connection.peer);
+        }
+        {
+            const std::lock_guard lock(mutex_);
+            connections_.erase(&connection);
+        }
+        release_share();
+    }
+
+    // ------------------------------------------------ the idle limit, and the end
+
+    // N31: who has neither sent nor read anything for too long makes room. With the mutex held nobody can free one of them.
+    void cancel_idle()
+    {
+        if (options_.idle_seconds == 0)
+            return;
+        const std::lock_guard lock(mutex_);
+        const ULONGLONG now = GetTickCount64();
+        for (const auto& [connection, owner] : connections_) {
+            const ULONGLONG since = connection->active_since;
+            if (since != 0 && now > since && now - since >= options_.idle_seconds * 1000ULL)
+                cancel(*connection);
+        }
+    }
+
+    // N28, N29: no new requests, cancel those in flight, and the last one's worker sends everybody home.
+    void stop()
+    {
+        AcquireSRWLockExclusive(&gate_); // waits for submits under way; whoever comes later finds the gate shut
+        stopping_ = true;
+        ReleaseSRWLockExclusive(&gate_);
+        {
+            const std::lock_guard lock(mutex_);
+            for (const auto& [connection, owner] : connections_)
+                cancel(*connection);
+        }
+        release_share(); // the server's own
+        for (std::jthread& worker : workers_)
+            worker.join();
+    }
+
+    void release_share()
+    {
+        if (--shares_ == 0) // no connection is left, no packet can come any more
+            post_stops();
+    }
+
+    void post_stops()
+    {
+        for (std::size_t i = 0; i < workers_.size(); ++i) {
+            if (PostQueuedCompletionStatus(port_.get(), 0, 0, nullptr))
+                continue;
+            lab::report("PostQueuedCompletionStatus", GetLastError());
+            if (!PostQueuedCompletionStatus(port_.get(), 0, 0, nullptr))
+                lab::end_process("PostQueuedCompletionStatus", GetLastError());
+        }
+    }
+
+    // N33: as many as asked for, each checked, owned and joined.
+    void start_workers()
+    {
+        try {
+            while (workers_.size() < options_.threads)
+                workers_.emplace_back([this] { work(); });
+        } catch (const std::system_error& error) {
+            stop();
+            throw lab::Win32Error{"std::jthread", static_cast<DWORD>(error.code().value())};
+        }
+    }
+
+    template <typename... Parts>
+    void say(const Parts&... parts) const
+    {
+        if (!options_.quiet)
+            lab::print_line(parts...);
+    }
+
+    ServerOptions options_;
+    lab::Port port_{CreateIoCompletionPort(INVALID_HANDLE_VALUE, nullptr, 0, 0)};
+    std::vector<std::unique_ptr<Acceptor>> acceptors_; // closed after the connections, which refer to them
+    std::vector<std::jthread> workers_;
+    std::mutex mutex_;
+    std::unordered_map<Connection*, std::unique_ptr<Connection>> connections_; // every one, accepting or accepted
+    SRWLOCK gate_ = SRWLOCK_INIT; // shared: to submit; exclusive: to stop all submitting
+    bool stopping_ = false;       // behind the gate
+
+    std::atomic<std::size_t> shares_ = 1; // one per connection, and the server's own
+    std::atomic<std::size_t> live_ = 0;
+    std::atomic<std::uint64_t> clients_ = 0;
+    std::atomic<std::uint64_t> messages_ = 0;
+    std::atomic<std::uint64_t> bytes_ = 0;
+};
