@@ -1,0 +1,250 @@
+"""What stages 1 to 3 have in common: one read, the same arguments, the same paths through it.
+
+Each stage's file inherits these checks and adds its own.
+"""
+
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from labkit import runtime
+from labkit.contract import (
+    BROKEN_PIPE,
+    END_OF_FILE,
+    FILE_NOT_FOUND,
+    INVALID_PARAMETER,
+    OPERATION_ABORTED,
+    call_errors,
+    hex_of,
+    read_report,
+)
+from labkit.errors import HarnessError
+from labkit.feeder import FedPipe, Feeder
+from labkit.program import Program, Run, run
+from labkit.stages import executable
+from labkit.verdict import reject, reject_unless
+
+BLOCK = 4096
+NEVER = "4294967295"
+
+# How long a pipe's feeder waits for a program to say that its read is pending. A program that says it too late, because
+# it keeps its lines back, gets its data all the same: nothing is judged by this.
+NOTICE_S = 3.0
+
+
+def pattern(size: int, start: int = 0) -> bytes:
+    """Bytes that tell where they stand: each eight hold their own offset."""
+    return b"".join(struct.pack(">Q", start + i) for i in range(0, size + 8, 8))[:size]
+
+
+def write_sparse(path: Path, size: int, pieces: dict[int, bytes]) -> None:
+    """A file of that size with these bytes at these offsets. What lies between takes no room on the disk."""
+    with path.open("wb") as file:
+        if os.name == "nt":
+            file.close()
+            if os.system(f'fsutil sparse setflag "{path}" >nul') != 0:
+                raise HarnessError(f"{path} could not be made sparse")
+            file = path.open("r+b")
+        file.truncate(size)
+        for offset, data in pieces.items():
+            file.seek(offset)
+            file.write(data)
+        file.close()
+
+
+class SingleReadChecks:
+    stage: ClassVar[int]
+    program: ClassVar[str]
+
+    # ------------------------------------------------ running it
+
+    def start(self, *arguments: str) -> Program:
+        return Program(executable(self.program), *arguments)
+
+    def read(self, path: Path | str, *more: str) -> Run:
+        shown = path if isinstance(path, str) else runtime.path_for_program(path)
+        return run(executable(self.program), shown, *more)
+
+    def read_pipe(self, pipe: FedPipe, feed: Callable[[], None], *more: str) -> Run:
+        """Reads from a pipe that is fed once the program has said that it goes on (stages 2, 3) or waits (stage 1)."""
+        with self.start(pipe.path, *more) as program:
+            pipe.wait_until_opened()
+            program.wait_for_line("main : pending" if self.stage == 1 else "Main Continue ..", NOTICE_S)
+            feed()
+            return program.wait()
+
+    # ------------------------------------------------ judging it
+
+    def expect_data(self, run: Run, data: bytes, *, of: str, errata: tuple[str, ...]) -> None:
+        """A read that succeeded and brought these bytes."""
+        report = read_report(self.stage, run)
+        wanted = f"error : 0, bytes : {len(data)}, data : {hex_of(data)} ({of})"
+        holds = (report.error, report.bytes, report.data) == (0, len(data), hex_of(data)) and report.complete
+        reject_unless(holds, run, expected=wanted, came=str(report), errata=errata)
+        reject_unless(report.started is not None, run, expected="main : pending (or: main : completed at once)",
+                      came="no such line", errata=("E2",))  # fmt: skip
+        if self.stage > 1:
+            reject_unless(report.main_continue, run, expected="Main Continue ..", came="no such line", errata=("T2",))
+        reject_unless(run.exit_code == 0, run, expected="exit code 0", came=f"exit code {run.exit_code}", errata=("E12",))
+
+    def expect_failed_read(self, run: Run, code: int, *, of: str, errata: tuple[str, ...], refused_too: bool) -> None:
+        """A read that was accepted and then failed; `refused_too`: or, as Windows may, was refused at once."""
+        report = read_report(self.stage, run)
+        if refused_too and not report.complete:
+            return self.expect_refused(run, "ReadFile", code, of=of, errata=errata)
+        wanted = f"error : {code}, bytes : 0, no data line ({of})"
+        holds = (report.error, report.bytes, report.data) == (code, 0, None) and report.complete
+        reject_unless(holds, run, expected=wanted, came=str(report), errata=errata)
+        return reject_unless(run.exit_code == 1, run, expected="exit code 1", came=f"exit code {run.exit_code}",
+                             errata=("E12",))  # fmt: skip
+
+    def expect_refused(self, run: Run, call: str, code: int, *, of: str, errata: tuple[str, ...]) -> None:
+        """A call that failed before there was a request: only its line on stderr, and exit code 1."""
+        named = [error.code for error in call_errors(run) if error.call == call]
+        wanted = f"on stderr: error : {call} : {code} : ... ({of})"
+        reject_unless(code in named, run, expected=wanted, came=run.stderr.strip() or "nothing", errata=errata)
+        report = read_report(self.stage, run)
+        went_on = report.complete or report.data is not None or report.started is not None
+        reject_unless(not went_on, run, expected="nothing on stdout: there was no request", came=str(report), errata=errata)
+        reject_unless(run.exit_code == 1, run, expected="exit code 1", came=f"exit code {run.exit_code}", errata=errata)
+
+    # ------------------------------------------------ files
+
+    def test_without_arguments_it_reads_a_system_file(self) -> None:
+        """Without arguments it reads kernel32.dll from the system directory."""
+        result = run(executable(self.program))
+        report = read_report(self.stage, result)
+        reject_unless((report.error, report.bytes) == (0, BLOCK), result, expected="error : 0, bytes : 4096",
+                      came=str(report), errata=("E9",))  # fmt: skip
+        starts_as_a_program_does = (report.data or "").startswith("4d 5a")
+        reject_unless(starts_as_a_program_does, result, expected="data : 4d 5a ... (how every Windows program starts)",
+                      came=str(report), errata=("E9",))  # fmt: skip
+
+    @pytest.mark.parametrize("offset", [0, 8, BLOCK, 5 * BLOCK + 3])
+    def test_the_bytes_come_from_the_offset(self, tmp_path: Path, offset: int) -> None:
+        """It reads where OFFSET says."""
+        file = tmp_path / "patterned.bin"
+        data = pattern(10 * BLOCK)
+        file.write_bytes(data)
+        self.expect_data(self.read(file, str(offset)), data[offset : offset + BLOCK], of=f"the block at {offset}",
+                         errata=("E15",))  # fmt: skip
+
+    @pytest.mark.parametrize("offset", [(1 << 31) + BLOCK, (1 << 32) + BLOCK, (5 << 32) + BLOCK])
+    def test_the_offset_has_64_bits(self, tmp_path: Path, offset: int) -> None:
+        """An offset beyond 2 GiB and beyond 4 GiB reaches its own bytes."""
+        file = tmp_path / "sparse.bin"
+        data = pattern(BLOCK, offset)
+        write_sparse(file, offset + 2 * BLOCK, {BLOCK: pattern(BLOCK, BLOCK), offset: data})
+        self.expect_data(self.read(file, str(offset)), data, of=f"the block at {offset}", errata=("E15",))
+
+    @pytest.mark.parametrize("size", [1, 3, 8, 10])
+    def test_a_short_file_gives_what_it_has(self, tmp_path: Path, size: int) -> None:
+        """A file shorter than a block gives as many bytes as it has."""
+        file = tmp_path / "short.bin"
+        file.write_bytes(pattern(16)[:size])
+        self.expect_data(self.read(file), pattern(16)[:size], of=f"a file of {size} bytes", errata=("E9",))
+
+    def test_an_empty_file_ends_with_38(self, tmp_path: Path) -> None:
+        """Reading an empty file fails with 38, end of file."""
+        file = tmp_path / "empty.bin"
+        file.touch()
+        self.expect_failed_read(self.read(file), END_OF_FILE, of="end of file", errata=("E7",), refused_too=True)
+
+    def test_reading_past_the_end_ends_with_38(self, tmp_path: Path) -> None:
+        """Reading past the end of a file fails with 38, end of file."""
+        file = tmp_path / "small.bin"
+        file.write_bytes(pattern(100))
+        result = self.read(file, str(BLOCK))
+        self.expect_failed_read(result, END_OF_FILE, of="end of file", errata=("E7",), refused_too=True)
+
+    def test_a_path_in_korean_with_spaces(self, tmp_path: Path) -> None:
+        """A path in Korean with spaces in it is opened."""
+        file = tmp_path / "한글 이름" / "읽을 파일.bin"
+        file.parent.mkdir()
+        file.write_bytes(pattern(64))
+        self.expect_data(self.read(file), pattern(64), of="a file with a Korean name", errata=("E13",))
+
+    def test_a_missing_file_is_reported(self, tmp_path: Path) -> None:
+        """A file that is not there is reported, and nothing is read."""
+        result = self.read(tmp_path / "nothing here.bin")
+        self.expect_refused(result, "CreateFile", FILE_NOT_FOUND, of="no such file", errata=("E4",))
+
+    def test_a_directory_is_reported(self, tmp_path: Path) -> None:
+        """A directory cannot be opened as a file, and that is reported."""
+        result = self.read(tmp_path)
+        named = [error.call for error in call_errors(result)]
+        reject_unless("CreateFile" in named, result, expected="on stderr: error : CreateFile : ...",
+                      came=result.stderr.strip() or "nothing", errata=("E4",))  # fmt: skip
+        reject_unless(result.exit_code == 1, result, expected="exit code 1", came=f"exit code {result.exit_code}",
+                      errata=("E4",))  # fmt: skip
+
+    def test_a_refused_read_is_reported(self, tmp_path: Path) -> None:
+        """A read that is refused at once (offset 2^63) is reported, and nothing is waited for."""
+        file = tmp_path / "file.bin"
+        file.write_bytes(pattern(100))
+        result = self.read(file, str(1 << 63), NEVER)
+        self.expect_refused(result, "ReadFile", INVALID_PARAMETER, of="a negative offset", errata=("E3",))
+
+    # ------------------------------------------------ pipes: the feeder decides
+
+    def test_a_pending_read_gets_its_data(self, feeder: Feeder) -> None:
+        """A read from an empty pipe is pending until the data comes."""
+        pipe = feeder.pipe()
+        result = self.read_pipe(pipe, lambda: pipe.write(pattern(BLOCK, 77)), "0", NEVER)
+        self.expect_data(result, pattern(BLOCK, 77), of="what the pipe was fed", errata=("E2", "E1"))
+
+    def test_a_pipe_gives_what_was_written(self, feeder: Feeder) -> None:
+        """A read from a pipe is over when some bytes have come, not only when the buffer is full."""
+        pipe = feeder.pipe()
+        result = self.read_pipe(pipe, lambda: pipe.write(b"abc"))
+        self.expect_data(result, b"abc", of="three bytes from a pipe", errata=("E9",))
+
+    def test_the_peer_closes_while_the_read_is_pending(self, feeder: Feeder) -> None:
+        """A pending read whose peer goes away fails with 109, broken pipe."""
+        pipe = feeder.pipe()
+        result = self.read_pipe(pipe, pipe.close)
+        self.expect_failed_read(result, BROKEN_PIPE, of="broken pipe", errata=("E3",), refused_too=False)
+
+    def test_the_peer_is_gone_before_the_read(self, feeder: Feeder) -> None:
+        """A peer that is gone before the read, or as soon as it was asked for, is 109, broken pipe."""
+        pipe = feeder.pipe()
+        with self.start(pipe.path) as program:
+            pipe.wait_until_opened()
+            pipe.close()
+            result = program.wait()
+        self.expect_failed_read(result, BROKEN_PIPE, of="broken pipe", errata=("E3",), refused_too=True)
+
+    @pytest.mark.parametrize("timeout_ms", ["0", "150"])
+    def test_a_silent_pipe_is_given_up(self, feeder: Feeder, timeout_ms: str) -> None:
+        """A pipe on which nothing comes is given up after TIMEOUT_MS: the read is cancelled, 995."""
+        result = self.read(feeder.pipe().path, "0", timeout_ms)
+        self.expect_failed_read(result, OPERATION_ABORTED, of="cancelled", errata=("E8",), refused_too=False)
+
+    # ------------------------------------------------ usage
+
+    @pytest.mark.parametrize("words", [
+        ["x"], ["-1"], ["18446744073709551616"], [""], [" 1"], ["0x10"], ["1.5"], ["1 "],
+        ["0", "x"], ["0", "-1"], ["0", "4294967296"], ["0", ""], ["0", "1000", "one more"],
+    ], ids=lambda words: " ".join(repr(word) for word in words))  # fmt: skip
+    def test_wrong_usage(self, words: list[str]) -> None:
+        """Arguments that are wrong give the usage on stderr, nothing on stdout, and exit code 2."""
+        result = run(executable(self.program), "any file", *words)
+        reject_unless(result.exit_code == 2, result, expected="exit code 2", came=f"exit code {result.exit_code}",
+                      errata=("E12",))  # fmt: skip
+        if not result.stderr.strip() or result.stdout:
+            reject(result, expected="the usage on stderr, nothing on stdout", came="see below", errata=("E12",))
+
+    # ------------------------------------------------ again and again
+
+    def test_every_run_says_the_same(self, tmp_path: Path) -> None:
+        """Twenty runs in a row all wait for their data and say so."""
+        file = tmp_path / "again.bin"
+        file.write_bytes(pattern(BLOCK))
+        for _ in range(20):
+            self.expect_data(self.read(file), pattern(BLOCK), of="the same file each time", errata=("T9",))
+
+

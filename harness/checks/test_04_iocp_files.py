@@ -1,0 +1,288 @@
+"""Stage 4: four_reads, the problem, and iocp_files, the answer on a completion port."""
+
+import random
+from pathlib import Path
+
+import pytest
+from single_read import BLOCK, pattern
+
+from labkit import runtime
+from labkit.contract import BROKEN_PIPE, END_OF_FILE, BlockReport, block_report, call_errors, hex_of
+from labkit.feeder import Feeder
+from labkit.program import Program, Run, run
+from labkit.stages import executable
+from labkit.verdict import reject, reject_unless
+
+FOUR_READS = executable("four_reads")
+IOCP_FILES = executable("iocp_files")
+
+
+def shown(*files: Path) -> list[str]:
+    return [runtime.path_for_program(file) for file in files]
+
+
+def patterned(path: Path, size: int, start: int = 0) -> bytes:
+    """Makes the file and returns what is in it. `start` keeps two files apart."""
+    data = pattern(size, start)
+    path.write_bytes(data)
+    return data
+
+
+def report_of(result: Run) -> BlockReport:
+    """The program's lines, all of which must be the contract's."""
+    report = block_report(result, keys=result.command.startswith("iocp_files"))
+    if report.unreadable:
+        reject(result, expected="lines of the contract only, each whole",
+               came=f"{len(report.unreadable)} others, the first: {report.unreadable[0]!r}", errata=("F24",))  # fmt: skip
+    return report
+
+
+def expect_blocks(result: Run, wanted: dict[tuple[int | None, int], bytes | int], *, errata: tuple[str, ...]) -> None:
+    """Exactly these reads, by (key, id), each with the bytes it brought or the code it failed with; the sums; the exit
+    code that follows from them."""
+    report = report_of(result)
+    came = {(block.key, block.id): block for block in report.blocks}
+    if len(came) != len(report.blocks):
+        reject(result, expected="one line for each read", came=f"{len(report.blocks)} lines for {len(came)} reads",
+               errata=("F12",))  # fmt: skip
+    missing = sorted(wanted.keys() - came.keys(), key=str)
+    if missing:
+        reject(result, expected=f"a line for each of {len(wanted)} reads", came=f"none for (key, id) {missing[:8]}",
+               errata=("F19", "F12"))  # fmt: skip
+    extra = sorted(came.keys() - wanted.keys(), key=str)
+    if extra:
+        reject(result, expected=f"{len(wanted)} reads", came=f"others too, by (key, id): {extra[:8]}", errata=("F10",))
+    for where, outcome in wanted.items():
+        block = came[where]
+        if isinstance(outcome, int):
+            reject_unless(block.error == outcome, result, expected=f"FAILED : ... {where}, {outcome}", came=str(block),
+                          errata=("F23", "F21"))  # fmt: skip
+        else:
+            holds = (block.bytes, block.data) == (len(outcome), hex_of(outcome))
+            reject_unless(holds, result, expected=f"COMPLETE : ... {where}, {len(outcome)} : {hex_of(outcome)}",
+                          came=str(block), errata=errata)  # fmt: skip
+    failed = sum(isinstance(outcome, int) for outcome in wanted.values())
+    total = sum(len(outcome) for outcome in wanted.values() if not isinstance(outcome, int))
+    reject_unless(report.done == (len(wanted), total, failed), result,
+                  expected=f"done : {len(wanted)} reads, {total} bytes, {failed} failed", came=str(report.done),
+                  errata=("F19",))  # fmt: skip
+    code = 1 if failed else 0
+    reject_unless(result.exit_code == code, result, expected=f"exit code {code}", came=f"exit code {result.exit_code}",
+                  errata=("F3",))  # fmt: skip
+
+
+def expect_open_failure(result: Run) -> None:
+    named = [error.call for error in call_errors(result)]
+    reject_unless("CreateFile" in named, result, expected="on stderr: error : CreateFile : ...",
+                  came=result.stderr.strip() or "nothing", errata=("F7",))  # fmt: skip
+    reject_unless(result.exit_code == 1, result, expected="exit code 1", came=f"exit code {result.exit_code}",
+                  errata=("F7",))  # fmt: skip
+
+
+def expect_usage(result: Run) -> None:
+    holds = result.exit_code == 2 and bool(result.stderr.strip()) and not result.stdout
+    reject_unless(holds, result, expected="the usage on stderr, nothing on stdout, exit code 2",
+                  came=f"exit code {result.exit_code}", errata=("E12",))  # fmt: skip
+
+
+class TestFourReads:
+    def test_it_reads_two_blocks_of_each_file(self, tmp_path: Path) -> None:
+        """Ids 1 to 4 bring blocks 0 and 1 of the first file, then of the second."""
+        one = patterned(tmp_path / "one.bin", 3 * BLOCK)
+        two = patterned(tmp_path / "two.bin", 3 * BLOCK, start=1 << 40)
+        result = run(FOUR_READS, *shown(tmp_path / "one.bin", tmp_path / "two.bin"))
+        wanted = {(None, 1): one[:BLOCK], (None, 2): one[BLOCK : 2 * BLOCK],
+                  (None, 3): two[:BLOCK], (None, 4): two[BLOCK : 2 * BLOCK]}  # fmt: skip
+        expect_blocks(result, wanted, errata=("F1",))
+        reject_unless("Main Continue .." in result.lines, result, expected="Main Continue ..", came="no such line",
+                      errata=("F4",))  # fmt: skip
+
+    def test_without_arguments_it_reads_system_files(self) -> None:
+        """Without arguments it reads kernel32.dll and ntdll.dll."""
+        result = run(FOUR_READS)
+        report = report_of(result)
+        reject_unless(report.done == (4, 4 * BLOCK, 0), result, expected="done : 4 reads, 16384 bytes, 0 failed",
+                      came=str(report.done), errata=("F4",))  # fmt: skip
+
+    def test_each_read_ends_in_its_own_way(self, tmp_path: Path) -> None:
+        """A short file: the second block is short; an empty one: both of its reads fail, and the others are done."""
+        short = patterned(tmp_path / "short.bin", 5000)
+        (tmp_path / "empty.bin").touch()
+        result = run(FOUR_READS, *shown(tmp_path / "short.bin", tmp_path / "empty.bin"))
+        wanted = {(None, 1): short[:BLOCK], (None, 2): short[BLOCK:], (None, 3): END_OF_FILE, (None, 4): END_OF_FILE}
+        expect_blocks(result, wanted, errata=("F3",))
+
+    def test_pipes_may_answer_in_any_order(self, feeder: Feeder) -> None:
+        """Four reads pend on two pipes; it waits for all of them, whichever comes first."""
+        first, second = feeder.pipe(), feeder.pipe()
+        with Program(FOUR_READS, first.path, second.path) as program:
+            first.wait_until_opened()
+            second.wait_until_opened()
+            for pipe in (second, first):
+                for start in (0, BLOCK):
+                    pipe.write(pattern(BLOCK, start))
+            result = program.wait()
+        blocks = [pattern(BLOCK), pattern(BLOCK, BLOCK)]
+        wanted = {(None, i + 1): blocks[i % 2] for i in range(4)}
+        expect_blocks(result, wanted, errata=("F4",))
+
+    def test_a_broken_pipe_fails_its_own_reads(self, feeder: Feeder, tmp_path: Path) -> None:
+        """Both reads of a pipe whose peer goes away fail with 109; those of the file are done."""
+        pipe = feeder.pipe()
+        data = patterned(tmp_path / "file.bin", 2 * BLOCK)
+        with Program(FOUR_READS, pipe.path, *shown(tmp_path / "file.bin")) as program:
+            pipe.wait_until_opened()
+            pipe.close()
+            result = program.wait()
+        wanted = {(None, 1): BROKEN_PIPE, (None, 2): BROKEN_PIPE, (None, 3): data[:BLOCK], (None, 4): data[BLOCK:]}
+        expect_blocks(result, wanted, errata=("F3",))
+
+    @pytest.mark.parametrize("missing", [0, 1])
+    def test_a_missing_file_is_reported(self, tmp_path: Path, missing: int) -> None:
+        """A file that is not there is reported, whichever of the two it is."""
+        files = [tmp_path / "one.bin", tmp_path / "two.bin"]
+        patterned(files[1 - missing], 2 * BLOCK)
+        expect_open_failure(run(FOUR_READS, *shown(*files)))
+
+    @pytest.mark.parametrize("words", [["one"], ["one", "two", "three"]], ids=" ".join)
+    def test_wrong_usage(self, words: list[str]) -> None:
+        """One path or three are wrong usage."""
+        expect_usage(run(FOUR_READS, *words))
+
+
+class TestIocpFiles:
+    @pytest.mark.parametrize("options", [
+        "", "--depth 1", "--threads 1", "--depth 1 --threads 4", "--depth 3 --threads 2", "--depth 1000 --threads 8",
+    ])  # fmt: skip
+    def test_every_block_is_read_once(self, tmp_path: Path, options: str) -> None:
+        """Whatever the depth and the number of workers, every block of every file is read once, under its key and id."""
+        files, wanted = [], {}
+        for number in range(3):
+            data = patterned(tmp_path / f"{number}.bin", 8 * BLOCK, start=number << 40)
+            files.append(tmp_path / f"{number}.bin")
+            for block in range(7):
+                wanted[100 * (number + 1), 7 * number + block + 1] = data[block * BLOCK : (block + 1) * BLOCK]
+        result = run(IOCP_FILES, "--blocks", "7", *options.split(), *shown(*files))
+        expect_blocks(result, wanted, errata=("F1", "F10"))
+        reject_unless("Main Continue .." in result.lines, result, expected="Main Continue ..", came="no such line")
+
+    def test_without_arguments_it_reads_system_files(self) -> None:
+        """Without arguments it reads two blocks of kernel32.dll and of ntdll.dll."""
+        result = run(IOCP_FILES)
+        report = report_of(result)
+        reject_unless(report.done == (4, 4 * BLOCK, 0), result, expected="done : 4 reads, 16384 bytes, 0 failed",
+                      came=str(report.done), errata=("F19",))  # fmt: skip
+        keys = sorted(block.key or 0 for block in report.blocks)
+        reject_unless(keys == [100, 100, 200, 200], result, expected="keys 100 and 200", came=str(keys), errata=("F10",))
+
+    @pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 123_456])
+    def test_blocks_0_reads_the_whole_file(self, tmp_path: Path, size: int) -> None:
+        """--blocks 0 reads a file to its end, the last block short, in blocks of any size."""
+        data = patterned(tmp_path / "whole.bin", size)
+        result = run(IOCP_FILES, "--blocks", "0", "--block", "1000", *shown(tmp_path / "whole.bin"))
+        pieces = [data[at : at + 1000] for at in range(0, size, 1000)]
+        expect_blocks(result, {(100, i + 1): piece for i, piece in enumerate(pieces)}, errata=("F1",))
+
+    def test_the_offset_has_64_bits(self, tmp_path: Path) -> None:
+        """Reads beyond 2 GiB and 4 GiB are beyond the end of a small file: an offset cut to 32 bits would be inside it."""
+        size = 8 << 20
+        data = patterned(tmp_path / "small.bin", size)
+        count = (4 << 30) // size + 2
+        words = ["--blocks", str(count), "--block", str(size), "--depth", "2"]
+        result = run(IOCP_FILES, *words, *shown(tmp_path / "small.bin"))
+        wanted: dict[tuple[int | None, int], bytes | int] = {(100, id): END_OF_FILE for id in range(2, count + 1)}
+        expect_blocks(result, {(100, 1): data} | wanted, errata=("F2",))
+
+    def test_the_end_of_one_file_is_only_its_own(self, tmp_path: Path) -> None:
+        """Reads past the end of one file fail with 38; all other reads are done, in that file and in others."""
+        short = patterned(tmp_path / "short.bin", BLOCK + 10)
+        full = patterned(tmp_path / "full.bin", 5 * BLOCK, start=1 << 40)
+        result = run(IOCP_FILES, "--blocks", "5", "--threads", "2", *shown(tmp_path / "short.bin", tmp_path / "full.bin"))
+        wanted: dict[tuple[int | None, int], bytes | int] = {(100, 1): short[:BLOCK], (100, 2): short[BLOCK:]}
+        wanted |= {(100, id): END_OF_FILE for id in (3, 4, 5)}
+        wanted |= {(200, 6 + i): full[i * BLOCK : (i + 1) * BLOCK] for i in range(5)}
+        expect_blocks(result, wanted, errata=("F12",))
+
+    def test_failed_requests_do_not_end_the_workers(self, feeder: Feeder) -> None:
+        """Four requests fail on a broken pipe; two workers are still there for the data of the other pipe."""
+        broken, fed = feeder.pipe(), feeder.pipe()
+        with Program(IOCP_FILES, "--blocks", "4", "--threads", "2", broken.path, fed.path) as program:
+            broken.wait_until_opened()
+            fed.wait_until_opened()
+            broken.close()
+            program.wait_for(lambda text: text.count("FAILED : 100, ") == 4)
+            for i in range(4):
+                fed.write(pattern(BLOCK, i))
+            result = program.wait()
+        wanted: dict[tuple[int | None, int], bytes | int] = {(100, id): BROKEN_PIPE for id in (1, 2, 3, 4)}
+        report = report_of(result)  # one pipe's requests are filled in order, but may be reported in any
+        data = sorted(block.data or "" for block in report.blocks if block.key == 200)
+        wanted_data = sorted(hex_of(pattern(BLOCK, i)) for i in range(4))
+        reject_unless(data == wanted_data, result, expected=f"COMPLETE : 200 with {wanted_data}", came=str(data),
+                      errata=("F12",))  # fmt: skip
+        expect_blocks(result, wanted | {(200, b.id): pattern(BLOCK, wanted_data.index(b.data or ""))
+                                        for b in report.blocks if b.key == 200}, errata=("F12",))  # fmt: skip
+
+    def test_fifty_pipes_answer_in_any_order(self, feeder: Feeder) -> None:
+        """Fifty reads pend at once on two workers; each is reported as it comes, in whatever order that is."""
+        pipes = [feeder.pipe() for _ in range(50)]
+        words = ["--blocks", "1", "--depth", "50", "--threads", "2", *(pipe.path for pipe in pipes)]
+        order = list(range(50))
+        random.Random(4).shuffle(order)
+        with Program(IOCP_FILES, *words) as program:
+            for pipe in pipes:
+                pipe.wait_until_opened()
+            for number in order:
+                pipes[number].write(pattern(64, number << 8))
+                line = f"COMPLETE : {100 * (number + 1)}, {number + 1}, 64 : {hex_of(pattern(64, number << 8))}"
+                if program.wait_for_line(line) is None:
+                    reject(program.wait(1), expected=f"{line}, while the others are still pending", came="no such line",
+                           errata=("F19",))  # fmt: skip
+            result = program.wait()
+        expect_blocks(result, {(100 * (i + 1), i + 1): pattern(64, i << 8) for i in range(50)}, errata=("F10",))
+
+    def test_a_peer_that_goes_away_midway(self, feeder: Feeder) -> None:
+        """With one request at a time, a pipe that breaks midway fails the reads that are left: pending or refused."""
+        pipe = feeder.pipe()
+        with Program(IOCP_FILES, "--blocks", "5", "--depth", "1", pipe.path) as program:
+            pipe.wait_until_opened()
+            pipe.write(pattern(BLOCK))
+            program.wait_for_line("COMPLETE : 100, 1,")
+            pipe.close()
+            result = program.wait()
+        wanted: dict[tuple[int | None, int], bytes | int] = {(100, 1): pattern(BLOCK)}
+        expect_blocks(result, wanted | {(100, id): BROKEN_PIPE for id in (2, 3, 4, 5)}, errata=("F22",))
+
+    def test_a_missing_file_is_reported(self, tmp_path: Path) -> None:
+        """A file that is not there is reported, and nobody waits for its reads."""
+        patterned(tmp_path / "there.bin", 2 * BLOCK)
+        expect_open_failure(run(IOCP_FILES, *shown(tmp_path / "missing.bin", tmp_path / "there.bin")))
+        expect_open_failure(run(IOCP_FILES, *shown(tmp_path / "missing.bin")))
+
+    def test_a_path_in_korean_with_spaces(self, tmp_path: Path) -> None:
+        """A path in Korean with spaces in it is opened."""
+        file = tmp_path / "읽을 파일 하나.bin"
+        data = patterned(file, 2 * BLOCK)
+        expect_blocks(run(IOCP_FILES, *shown(file)), {(100, 1): data[:BLOCK], (100, 2): data[BLOCK:]}, errata=("E13",))
+
+    def test_lines_of_many_workers_stay_whole(self, tmp_path: Path) -> None:
+        """Eight workers print two thousand lines, and each of them is whole."""
+        data = patterned(tmp_path / "big.bin", 2000 * 64)
+        words = ["--blocks", "0", "--block", "64", "--threads", "8", "--depth", "64"]
+        result = run(IOCP_FILES, *words, *shown(tmp_path / "big.bin"))
+        expect_blocks(result, {(100, i + 1): data[i * 64 : i * 64 + 64] for i in range(2000)}, errata=("F24",))
+
+    def test_every_run_ends(self, tmp_path: Path) -> None:
+        """Twenty runs in a row report every read and end."""
+        data = patterned(tmp_path / "again.bin", 2 * BLOCK)
+        for _ in range(20):
+            result = run(IOCP_FILES, *shown(tmp_path / "again.bin"))
+            expect_blocks(result, {(100, 1): data[:BLOCK], (100, 2): data[BLOCK:]}, errata=("F19",))
+
+    @pytest.mark.parametrize("words", [
+        "--blocks", "--blocks x file", "--blocks -1 file", "--block 0 file", "--depth 0 file", "--threads 0 file",
+        "--unknown 1 file", "--blocks 18446744073709551616 file", "--block 4294967296 file",
+    ])  # fmt: skip
+    def test_wrong_usage(self, words: str) -> None:
+        """Options that are wrong give the usage on stderr, nothing on stdout, and exit code 2."""
+        expect_usage(run(IOCP_FILES, *words.split()))

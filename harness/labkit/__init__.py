@@ -1,0 +1,1 @@
+"""The harness behind the two doors: builds the lab's programs, runs them, checks them."""

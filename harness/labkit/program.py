@@ -1,0 +1,158 @@
+"""Running one program: bounded, line by line, and never left behind."""
+
+import os
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+import psutil
+
+from labkit import runtime
+from labkit.errors import HarnessError
+
+# How long a program may take before it counts as hanging. Far beyond what any of them needs, also on a busy machine: a
+# verdict never comes from how long something took, only from its never ending.
+PATIENCE_S = 60.0
+
+# A program that prints more than this is ended.
+MOST_OUTPUT = 8 << 20
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a program left when it had ended."""
+
+    command: str  # as a student would type it
+    exit_code: int | None  # None: it had to be ended
+    stdout: str
+    stderr: str
+    ended_because: str = ""  # why it had to be
+
+    @property
+    def lines(self) -> list[str]:
+        return self.stdout.splitlines()
+
+    @property
+    def error_lines(self) -> list[str]:
+        return self.stderr.splitlines()
+
+
+class Program:
+    """A running program. Use it in a with statement: whatever happens inside, the program is gone afterwards."""
+
+    def __init__(self, executable: Path, *arguments: str, stdin: int = subprocess.DEVNULL) -> None:
+        if not executable.exists():
+            raise HarnessError(f"{executable} is not there: it was not built")
+        self.command = " ".join([executable.name, *(_quoted(a) for a in arguments)])
+        self._changed = threading.Condition()
+        self._output: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
+        self._ended_because = ""
+        try:
+            self.process = subprocess.Popen(
+                runtime.command(executable, *arguments),
+                env=runtime.environment(),
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                **runtime.START_OPTIONS,  # type: ignore[call-overload]
+            )
+        except OSError as error:
+            raise HarnessError(f"{executable} could not be started: {error}") from error
+        self._readers = [
+            threading.Thread(target=self._read, args=(name, stream), daemon=True)
+            for name, stream in (("stdout", self.process.stdout), ("stderr", self.process.stderr))
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def __enter__(self) -> "Program":
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.end()
+
+    def _read(self, name: str, stream: IO[bytes]) -> None:
+        while chunk := os.read(stream.fileno(), 65536):
+            with self._changed:
+                kept = self._output[name]
+                kept += chunk[: MOST_OUTPUT - len(kept)]
+                too_much = len(kept) >= MOST_OUTPUT
+                self._changed.notify_all()
+            if too_much:
+                self.end(f"it printed more than {MOST_OUTPUT >> 20} MiB")
+        with self._changed:
+            self._changed.notify_all()
+
+    def text(self, name: str = "stdout") -> str:
+        """What it has printed so far."""
+        with self._changed:
+            # Windows programs may end lines with \r\n; a byte that is not UTF-8 shows as \xNN.
+            return bytes(self._output[name]).decode("utf-8", errors="backslashreplace").replace("\r\n", "\n")
+
+    def wait_for(self, said: Callable[[str], bool], patience_s: float = PATIENCE_S) -> bool:
+        """True as soon as what it has printed satisfies `said`; False when it ended, or ran out of patience, first."""
+        deadline = time.monotonic() + patience_s
+        while not said(self.text()):
+            left = deadline - time.monotonic()
+            if left <= 0 or not any(reader.is_alive() for reader in self._readers):
+                return said(self.text())
+            with self._changed:
+                self._changed.wait(min(left, 0.2))
+        return True
+
+    def wait_for_line(self, start: str, patience_s: float = PATIENCE_S) -> str | None:
+        """The first whole line of stdout that starts so, or None when there will be none."""
+        pattern = re.compile(rf"^{re.escape(start)}.*(?=\n)", re.MULTILINE)
+        self.wait_for(lambda text: pattern.search(text) is not None, patience_s)
+        match = pattern.search(self.text())
+        return match.group(0) if match else None
+
+    def interrupt(self) -> None:
+        """Ctrl-C, or what comes nearest on this system."""
+        runtime.interrupt(self.process)
+
+    def resident_bytes(self) -> int:
+        return int(psutil.Process(self.process.pid).memory_info().rss)
+
+    def wait(self, patience_s: float = PATIENCE_S) -> Run:
+        """Waits for its end, or ends it."""
+        try:
+            self.process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            self.end(f"it had not ended after {patience_s:g} s")
+        for reader in self._readers:
+            if reader is not threading.current_thread():
+                reader.join(5)  # a child that inherited the pipe may keep it open: what it prints is not the program's
+        exit_code = None if self._ended_because else self.process.returncode
+        return Run(self.command, exit_code, self.text("stdout"), self.text("stderr"), self._ended_because)
+
+    def end(self, because: str = "it was no longer needed") -> None:
+        """Kills it, with everything it has started."""
+        if self.process.poll() is not None:
+            return
+        self._ended_because = self._ended_because or because
+        try:
+            family = psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            family = []
+        self.process.kill()
+        for child in family:
+            if child.is_running():
+                child.kill()
+        self.process.wait()
+
+
+def run(executable: Path, *arguments: str, patience_s: float = PATIENCE_S) -> Run:
+    """Starts a program and waits for its end."""
+    with Program(executable, *arguments) as program:
+        return program.wait(patience_s)
+
+
+def _quoted(argument: str) -> str:
+    return f'"{argument}"' if not argument or " " in argument else argument
