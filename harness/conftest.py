@@ -1,7 +1,6 @@
 """What every check and every test of the harness shares: the build, the session in which programs run, how a verdict
 reads in the terminal, and the line between a verdict and a failure of the harness."""
 
-import contextlib
 import os
 from collections.abc import Iterator
 
@@ -20,51 +19,29 @@ TEMPORARY = paths.BUILD / "tmp"
 TEMPORARY.mkdir(parents=True, exist_ok=True)
 os.environ["PYTEST_DEBUG_TEMPROOT"] = str(TEMPORARY)
 
-_open_sessions = contextlib.ExitStack()
-_harness_failures = pytest.StashKey[list[str]]()
+_harness_failures: list[str] = []
 
 
-def _is_worker(config: pytest.Config) -> bool:
-    return hasattr(config, "workerinput")  # one of pytest-xdist's processes
+@pytest.fixture(scope="session", autouse=True)
+def programs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every program built, and a session open in which they run.
 
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_harness_failures] = []
-
-
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Builds once, before any worker starts, and opens the session in which programs run."""
-    config = session.config
-    if config.option.collectonly:
-        return
+    A fixture and not a hook: pytest 7.2 reads this file only when it collects, if it was started without arguments.
+    """
     try:
-        if not _is_worker(config):
-            with _terminal_free(config):
-                builder.build()
-        _open_sessions.enter_context(runtime.session())
-    except BuildFailed as failure:
-        pytest.exit(f"it does not compile:\n{failure}", returncode=1)
-    except HarnessError as failure:
-        pytest.exit(f"harness: {failure}", returncode=HARNESS_FAILED)
-
-
-@contextlib.contextmanager
-def _terminal_free(config: pytest.Config) -> Iterator[None]:
-    """Lets the build's progress reach the terminal, which pytest captures."""
-    capture = config.pluginmanager.getplugin("capturemanager")
-    if capture is None:
-        yield
-        return
-    capture.suspend_global_capture(in_=True)
-    try:
-        yield
-    finally:
-        capture.resume_global_capture()
+        if "LAB_BUILT" not in os.environ:  # `lab test` has built already, with progress in the terminal
+            builder.build()
+        with runtime.session():
+            yield
+    except (BuildFailed, HarnessError) as failure:
+        code = 1 if isinstance(failure, BuildFailed) else HARNESS_FAILED
+        if hasattr(request.config, "workerinput"):  # one of pytest-xdist's processes: its controller must hear of it
+            raise
+        pytest.exit(f"{failure}", returncode=code)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    _open_sessions.close()
-    if session.config.stash[_harness_failures] and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+    if _harness_failures and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         session.exitstatus = HARNESS_FAILED
 
 
@@ -98,19 +75,9 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
     return ("error", "E", "HARNESS") if hasattr(report, "harness_failure") else None
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if hasattr(report, "harness_failure") and _config is not None:
-        _config.stash[_harness_failures].append(report.nodeid)
-
-
-_config: pytest.Config | None = None
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection(session: pytest.Session) -> None:
-    global _config
-    _config = session.config
+    if hasattr(report, "harness_failure"):
+        _harness_failures.append(report.nodeid)
 
 
 # ---------------------------------------------------------------- fixtures

@@ -1,0 +1,123 @@
+"""Stage 5 from outside: a running server, and clients that speak to it."""
+
+import re
+import socket
+import struct
+import threading
+from dataclasses import dataclass
+from types import TracebackType
+
+from labkit.program import PATIENCE_S, Program, Run
+from labkit.stages import executable
+from labkit.verdict import reject
+
+LISTENING = re.compile(r"^listening : (?:(?P<v4>[\d.]+)|\[(?P<v6>[0-9a-f:]+)\]):(?P<port>\d+)$", re.MULTILINE)
+STOPPED = re.compile(r"^stopped : (?P<clients>\d+) clients, (?P<messages>\d+) messages, (?P<bytes>\d+) bytes$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Totals:
+    clients: int
+    messages: int
+    bytes: int
+
+
+class EchoServer:
+    """A stage-5 program, listening on a port of the system's choice. Use it in a with statement."""
+
+    def __init__(self, *arguments: str, port: int = 0) -> None:
+        self.program = Program(executable("iocp_network"), "--port", str(port), *arguments)
+        self.program.wait_for(lambda text: LISTENING.search(text) is not None)
+        lines = list(LISTENING.finditer(self.program.text()))
+        if not lines:
+            reject(self.program.wait(1), expected="listening : 127.0.0.1:PORT", came="no such line", errata=("N36",))
+        self.port = int(lines[0]["port"])
+
+    def __enter__(self) -> "EchoServer":
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.program.end()
+
+    def addresses(self) -> list[tuple[str, int]]:
+        """What it says it listens on, as (address, port)."""
+        return [(m["v4"] or m["v6"], int(m["port"])) for m in LISTENING.finditer(self.program.text())]
+
+    def connect(self, address: str = "127.0.0.1") -> "Client":
+        return Client(address, self.port)
+
+    def stop(self) -> Run:
+        """Ctrl-C, and what the server left."""
+        self.program.interrupt()
+        return self.program.wait()
+
+
+def totals_of(run: Run) -> Totals | None:
+    """The server's last line."""
+    found = STOPPED.search(run.stdout)
+    return Totals(int(found["clients"]), int(found["messages"]), int(found["bytes"])) if found else None
+
+
+class Client:
+    """One TCP connection. Its patience ends a hang; no verdict comes from how long anything took."""
+
+    def __init__(self, address: str, port: int) -> None:
+        self.socket = socket.create_connection((address, port), timeout=PATIENCE_S)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.socket.close()
+
+    @property
+    def name(self) -> str:
+        """How the server calls this client."""
+        address, port = self.socket.getsockname()[:2]
+        return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def receive(self, size: int) -> bytes:
+        """So many bytes, or fewer if the server ends the connection first."""
+        data = bytearray()
+        while len(data) < size:
+            chunk = self.socket.recv(min(1 << 16, size - len(data)))
+            if not chunk:
+                break
+            data += chunk
+        return bytes(data)
+
+    def echo(self, data: bytes) -> bytes:
+        """Sends while it receives, as a peer must that sends more than fits on the way."""
+        sender = threading.Thread(target=self._send_quietly, args=(data,), daemon=True)
+        sender.start()
+        try:
+            return self.receive(len(data))
+        finally:
+            sender.join(PATIENCE_S)
+
+    def _send_quietly(self, data: bytes) -> None:
+        try:
+            self.socket.sendall(data)
+        except OSError:
+            pass  # whoever receives will see that the connection has ended
+
+    def finish_sending(self) -> None:
+        self.socket.shutdown(socket.SHUT_WR)
+
+    def is_ended(self) -> bool:
+        """Waits for the server to end the connection: True; False if it sends something, or is out of patience."""
+        try:
+            return self.socket.recv(1) == b""
+        except ConnectionError:
+            return True
+        except TimeoutError:
+            return False
+
+    def reset(self) -> None:
+        """Ends the connection with RST instead of FIN."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
