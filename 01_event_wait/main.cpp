@@ -13,7 +13,7 @@ static void read_one_block(const lab::ReadArguments& arguments)
         throw lab::Win32Error{"CreateFile", GetLastError()}; // E4: INVALID_HANDLE_VALUE is nothing to read from
 
     // E6: TRUE = manual-reset. Two calls look at this event, the wait and GetOverlappedResult; an auto-reset event
-    // would be used up by the first and leave the second hanging. E10: its owner closes it on every path.
+    // is used up by the first and may leave the second waiting for ever. E10: its owner closes it on every path.
     const lab::Event done{CreateEventW(nullptr, TRUE, FALSE, nullptr)};
     if (!done)
         throw lab::Win32Error{"CreateEvent", GetLastError()}; // E5: now, while nothing is in flight

@@ -33,8 +33,8 @@ struct OVERLAPPED_PLUS : OVERLAPPED {
     std::unique_ptr<std::byte[]> buffer = std::make_unique<std::byte[]>(block_size);
 };
 
-// P14: from OVERLAPPED* back to the context it is the base of: a static_cast, which adjusts the address if the base does
-// not stand at offset 0. A virtual function would push it off 0, and a cast through void* would then miss it.
+// P14: from OVERLAPPED* back to the context it is the base of: a static_cast, which adjusts the address if the base
+// does not stand at offset 0. A virtual function would push it off 0, and a cast through void* would then miss it.
 inline OVERLAPPED_PLUS& context_of(OVERLAPPED* request) noexcept
 {
     static_assert(std::is_base_of_v<OVERLAPPED, OVERLAPPED_PLUS> && !std::is_polymorphic_v<OVERLAPPED_PLUS>);

@@ -11,7 +11,7 @@ static lab::File open(const std::wstring& path)
     lab::File file{CreateFileW(path.c_str(), GENERIC_READ, FILE_SHARE_READ, nullptr, OPEN_EXISTING,
                                FILE_FLAG_OVERLAPPED, nullptr)};
     if (!file)
-        throw lab::Win32Error{"CreateFile", GetLastError()};
+        throw lab::Win32Error{"CreateFile", GetLastError()}; // F7: no file, no reads of it to wait for
     return file;
 }
 

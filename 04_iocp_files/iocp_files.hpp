@@ -82,9 +82,8 @@ public:
         for (auto& request : requests)
             request = std::make_unique<Request>(block_bytes_);
         start_workers(threads);
-
-        // F7: what counts is each request, not each read asked for. One share more is main's own: or the first could be
-        // over, and the workers sent home, before main has started the last.
+        // F7: counted are the requests there really are, not the reads hoped for. One share more is main's own: with
+        // nothing to read at all, somebody must still give back the last one.
         shares_ = 1 + requests.size();
         for (auto& request : requests)
             start_next(std::move(request));
@@ -148,7 +147,7 @@ private:
             lab::report("ReadFile", error);
             failed(*request, error);
         }
-        request.reset();
+        request.reset(); // before the share: after it, main may be on its way out
         release_share();
     }
 

@@ -9,8 +9,8 @@ struct Options {
     std::uint64_t blocks = 2; // of each file; 0 = all of it
     DWORD block_bytes = 4096;
     std::size_t depth = 32;
-    // F18: two numbers that are easily taken for one. The port's own (0 below = as many as there are CPUs) says how many
-    // workers may RUN at once; this one says how many there ARE. More than CPUs pays only if workers block.
+    // F18: two numbers that are easily taken for one. The port's own (0 below: as many as there are CPUs) says how
+    // many workers may RUN at once; this one says how many there ARE. More than CPUs pays only if workers block.
     std::size_t threads = std::max(1U, std::thread::hardware_concurrency());
     std::vector<std::wstring> paths;
 };
@@ -58,7 +58,7 @@ static std::uint64_t blocks_of(HANDLE file, DWORD block_bytes)
 
 static void read_files(const Options& options)
 {
-    const lab::Port port{CreateIoCompletionPort(INVALID_HANDLE_VALUE, nullptr, 0, 0)};
+    const lab::Port port{CreateIoCompletionPort(INVALID_HANDLE_VALUE, nullptr, 0, 0)}; // F18: 0: see Options::threads
     if (!port)
         throw lab::Win32Error{"CreateIoCompletionPort", GetLastError()}; // F16
 

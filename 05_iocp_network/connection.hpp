@@ -106,7 +106,8 @@ inline const char* call_of(Connection::Doing doing) noexcept
     return "";
 }
 
-// Asks the kernel to give up what is in flight. A request only: the packet still comes, and whoever takes it closes the connection.
+// Asks the kernel to give up what is in flight. That is a request only: the packet still comes, and whoever takes it
+// closes the connection.
 inline void cancel(Connection& connection)
 {
     const bool accepting = connection.active_since == 0;

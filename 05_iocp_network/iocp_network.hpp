@@ -60,8 +60,8 @@ public:
 private:
     // ------------------------------------------------ a connection's life, in order
 
-    // N21: an accept that was refused is not asked for again here and now, which could go on for ever at full speed: the
-    // next client's packet or the next second brings us back.
+    // N21: an accept that was refused is not asked for again here and now, which could go on for ever at full speed:
+    // the next client's packet or the next second brings us back.
     void keep_accepting(Acceptor& acceptor)
     {
         while (acceptor.waiting < 4) {
@@ -138,7 +138,7 @@ private:
 
     void accepted(Connection& connection)
     {
-        // Until this option is set the socket does not know whom it is connected to, and shutdown fails on it.
+        // N20: until this is set the socket does not know whom it is connected to: getpeername and shutdown fail.
         const SOCKET listener = connection.acceptor.listener.socket.get();
         Address peer;
         if (setsockopt(connection.socket.get(), SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT,
@@ -213,7 +213,7 @@ private:
 
     // ------------------------------------------------ the idle limit, and the end
 
-    // N31: who has neither sent nor read anything for too long makes room. With the mutex held nobody can free one of them.
+    // N31: who has neither sent nor read anything for too long makes room. The mutex keeps each from being freed here.
     void cancel_idle()
     {
         if (options_.idle_seconds == 0)

@@ -1,6 +1,7 @@
-// Stage 5: iocp_network [--port 4000] [--address loopback] [--threads N] [--max-connections N] [--idle-seconds S] [--quiet]
+// Stage 5: iocp_network [--port 4000] [--address loopback|any|ADDRESS] [--threads N] [--max-connections N]
+//                       [--idle-seconds S] [--quiet]
 // The completion port of stage 4 under a TCP server: connecting, receiving and sending all arrive as packets.
-#include "iocp_network.hpp" // N1-N3, N34: a complete program: nothing missing, nothing unused
+#include "iocp_network.hpp" // N1, N2, N3, N34: a complete program: nothing missing, nothing unused
 
 #include <thread>
 

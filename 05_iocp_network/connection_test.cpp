@@ -1,0 +1,190 @@
+// One connection's requests and their packets, on a real port with a real client.
+#include "connection.hpp"
+
+#include "blocking_client.hpp"
+#include "connected_pipe.hpp"
+
+#include <gtest/gtest.h>
+
+namespace {
+
+using units::connect_to;
+using units::finish_sending;
+using units::loopback;
+using units::receive_to_the_end;
+using units::send_text;
+
+lab::Port new_port()
+{
+    lab::Port port{CreateIoCompletionPort(INVALID_HANDLE_VALUE, nullptr, 0, 0)};
+    if (!port)
+        units::give_up("CreateIoCompletionPort");
+    return port;
+}
+
+void associate(HANDLE handle, const lab::Port& port)
+{
+    if (!CreateIoCompletionPort(handle, port.get(), 0, 0))
+        units::give_up("CreateIoCompletionPort");
+}
+
+class ConnectionTest : public testing::Test {
+protected:
+    ConnectionTest() { associate(acceptor.listener.socket.handle(), port); }
+
+    static bool accepted_by_kernel(int error) { return error == 0 || error == WSA_IO_PENDING; }
+
+private:
+    Winsock winsock_;
+
+protected:
+    lab::Port port = new_port();
+    Acceptor acceptor{listen_on(loopback())};
+};
+
+class Accepting : public ConnectionTest {
+protected:
+    Connection connection{acceptor, tcp_socket(AF_INET)};
+};
+
+// A connection whose client is there.
+class Connected : public ConnectionTest {
+protected:
+    Connected()
+    {
+        associate(connection.socket.handle(), port);
+        connection.active_since = 1;
+    }
+    ~Connected() override
+    {
+        if (CancelIoEx(connection.socket.handle(), &connection)) // a test that ended early
+            dequeue(port.get());
+    }
+
+    int receive()
+    {
+        connection.doing = Connection::Doing::receiving;
+        return submit(connection);
+    }
+    int send_from(DWORD sent, std::string_view text)
+    {
+        std::ranges::copy(text, connection.buffer.begin());
+        connection.received = static_cast<DWORD>(text.size());
+        connection.sent = sent;
+        connection.doing = Connection::Doing::sending;
+        return submit(connection);
+    }
+
+    Socket client = connect_to(acceptor.listener.address);
+    Connection connection{acceptor, Socket{accept(acceptor.listener.socket.get(), nullptr, nullptr)}};
+};
+
+TEST_F(Accepting, EndsWithAPacketWhenASilentClientConnects)
+{
+    ASSERT_EQ(submit(connection), WSA_IO_PENDING);
+    const Socket client = connect_to(acceptor.listener.address);
+    const Packet packet = dequeue(port.get());
+    EXPECT_EQ(packet.kind, Packet::completed);
+    EXPECT_EQ(packet.request, &connection);
+    EXPECT_EQ(packet.bytes, 0U);
+}
+
+TEST_F(Accepting, IsCancelledOnTheListener)
+{
+    ASSERT_EQ(submit(connection), WSA_IO_PENDING);
+    cancel(connection);
+    const Packet packet = dequeue(port.get());
+    EXPECT_EQ(packet.kind, Packet::failed);
+    EXPECT_EQ(packet.request, &connection) << "a cancelled request comes back too";
+}
+
+TEST_F(Accepting, NeedsASocketThatListens)
+{
+    try {
+        Acceptor nobody{Listener{}};
+        FAIL() << "nothing thrown";
+    } catch (const lab::Win32Error& error) {
+        EXPECT_STREQ(error.call, "WSAIoctl");
+        EXPECT_EQ(error.code, DWORD{WSAENOTSOCK});
+    }
+}
+
+TEST_F(Connected, ReceivesWhatTheClientSends)
+{
+    ASSERT_EQ(receive(), WSA_IO_PENDING);
+    send_text(client, "hello");
+    const Packet packet = dequeue(port.get());
+    EXPECT_EQ(packet.kind, Packet::completed);
+    EXPECT_EQ(packet.request, &connection);
+    EXPECT_EQ(std::string(connection.buffer.data(), packet.bytes), "hello");
+}
+
+TEST_F(Connected, ReceivesNoBytesAtTheEndOfTheStream)
+{
+    ASSERT_EQ(receive(), WSA_IO_PENDING);
+    finish_sending(client);
+    const Packet packet = dequeue(port.get());
+    EXPECT_EQ(packet.kind, Packet::completed);
+    EXPECT_EQ(packet.bytes, 0U);
+}
+
+TEST_F(Connected, SendsWhatWasReceived)
+{
+    ASSERT_TRUE(accepted_by_kernel(send_from(0, "0123456789")));
+    EXPECT_EQ(dequeue(port.get()).bytes, 10U);
+    finish_sending(connection.socket);
+    EXPECT_EQ(receive_to_the_end(client), "0123456789");
+}
+
+TEST_F(Connected, SendsOnlyTheRestAfterAPartialSend)
+{
+    ASSERT_TRUE(accepted_by_kernel(send_from(4, "0123456789")));
+    EXPECT_EQ(dequeue(port.get()).bytes, 6U);
+    finish_sending(connection.socket);
+    EXPECT_EQ(receive_to_the_end(client), "456789");
+}
+
+TEST_F(Connected, ClearsWhatAnEarlierRequestHasLeftBehind)
+{
+    const lab::Event stale = units::manual_reset_event();
+    connection.hEvent = stale.get();
+    connection.Internal = 1;
+    connection.Offset = 1;
+    ASSERT_EQ(receive(), WSA_IO_PENDING);
+    send_text(client, "hello");
+    EXPECT_EQ(dequeue(port.get()).bytes, 5U);
+    EXPECT_EQ(connection.Offset, 0U);
+    EXPECT_FALSE(units::is_set(stale.get()));
+}
+
+TEST_F(Connected, CancelsAPendingReceive)
+{
+    ASSERT_EQ(receive(), WSA_IO_PENDING);
+    cancel(connection);
+    const Packet packet = dequeue(port.get());
+    EXPECT_EQ(packet.kind, Packet::failed);
+    EXPECT_EQ(packet.request, &connection);
+    EXPECT_EQ(packet.error, DWORD{ERROR_OPERATION_ABORTED});
+}
+
+TEST_F(Connected, MayBeCancelledWithNothingInFlight)
+{
+    units::Captured errors(STD_ERROR_HANDLE);
+    cancel(connection);
+    EXPECT_EQ(errors.rest(), units::Lines{});
+}
+
+TEST_F(Connected, IsRefusedOnASocketThatIsGone)
+{
+    connection.socket = Socket{};
+    EXPECT_EQ(receive(), WSAENOTSOCK);
+    EXPECT_EQ(send_from(0, "hello"), WSAENOTSOCK);
+}
+
+TEST_F(Connected, TakesAPostedPacketForAStop)
+{
+    ASSERT_TRUE(PostQueuedCompletionStatus(port.get(), 0, 0, nullptr));
+    EXPECT_EQ(dequeue(port.get()).kind, Packet::stop);
+}
+
+} // namespace

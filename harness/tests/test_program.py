@@ -1,0 +1,106 @@
+"""Running programs that misbehave: each is ended, and the verdict says why."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from labkit import builder
+from labkit.errors import HarnessError
+from labkit.feeder import Feeder
+from labkit.program import MOST_OUTPUT, Program, run
+
+pytestmark = pytest.mark.skipif(builder.PRESET != "mingw", reason="the small programs here are built with mingw-w64")
+
+SOURCE = r"""
+#include <windows.h>
+#include <cstdio>
+#include <cstring>
+int main(int argc, char** argv)
+{
+    const char* what = argc > 1 ? argv[1] : "";
+    if (std::strcmp(what, "hang") == 0) { std::puts("hanging"); std::fflush(stdout); Sleep(INFINITE); }
+    if (std::strcmp(what, "flood") == 0) for (;;) std::puts("a line, and another, and another, and another");
+    if (std::strcmp(what, "crash") == 0) { *(volatile int*)8 = 1; }
+    if (std::strcmp(what, "code") == 0) return 7;
+    if (std::strcmp(what, "bytes") == 0) std::fwrite("\xff\xfe\n", 1, 3, stdout);
+    if (std::strcmp(what, "child") == 0) {
+        char command[MAX_PATH + 8];
+        GetModuleFileNameA(nullptr, command, MAX_PATH);
+        std::strcat(command, " hang");
+        STARTUPINFOA start{}; start.cb = sizeof start; PROCESS_INFORMATION made{};
+        CreateProcessA(nullptr, command, nullptr, nullptr, TRUE, 0, nullptr, nullptr, &start, &made);
+        std::puts("started"); std::fflush(stdout);
+        Sleep(INFINITE);
+    }
+    return 0;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def misbehaving(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("misbehaving")
+    (folder / "program.cpp").write_text(SOURCE)
+    compiler = shutil.which("x86_64-w64-mingw32-g++-posix") or "x86_64-w64-mingw32-g++"
+    subprocess.run([compiler, "-static", folder / "program.cpp", "-o", folder / "program.exe"], check=True)
+    return folder / "program.exe"
+
+
+def test_a_hang_is_ended(misbehaving: Path) -> None:
+    """A program that never ends is ended, keeps what it said, and has no exit code."""
+    result = run(misbehaving, "hang", patience_s=1)
+    assert result.exit_code is None
+    assert "had not ended" in result.ended_because
+    assert result.lines == ["hanging"]
+
+
+def test_a_flood_is_ended(misbehaving: Path) -> None:
+    """A program that prints without end is ended, and no more than a bound is kept."""
+    result = run(misbehaving, "flood")
+    assert result.exit_code is None
+    assert "printed more than" in result.ended_because
+    assert len(result.stdout) <= MOST_OUTPUT
+
+
+def test_a_crash_is_no_success(misbehaving: Path) -> None:
+    """A program that crashes has an exit code that is not 0."""
+    assert run(misbehaving, "crash").exit_code not in (0, None)
+
+
+def test_an_exit_code_comes_through(misbehaving: Path) -> None:
+    """The exit code is the program's own."""
+    assert run(misbehaving, "code").exit_code == 7
+
+
+def test_what_is_not_utf_8_is_shown(misbehaving: Path) -> None:
+    """Bytes that are no UTF-8 are shown as what they are."""
+    assert run(misbehaving, "bytes").lines == [r"\xff\xfe"]
+
+
+def test_children_go_with_their_parent(misbehaving: Path) -> None:
+    """What a program has started is ended with it."""
+    with Program(misbehaving, "child") as program:
+        assert program.wait_for_line("started") is not None
+        assert program.wait_for_line("hanging") is not None  # the child has our pipe: it runs
+    left = [p for p in psutil.process_iter(["cmdline"]) if str(misbehaving) in " ".join(p.info["cmdline"] or [])]
+    assert left == []
+
+
+def test_a_program_that_is_not_there_is_the_harness_s_failure(tmp_path: Path) -> None:
+    """An executable that was not built is no verdict against anybody."""
+    with pytest.raises(HarnessError, match="was not built"):
+        run(tmp_path / "nothing.exe")
+
+
+@pytest.mark.parametrize("line", ["connect nobody", "write nobody 00", "close nobody", "dance there", "create there"])
+def test_a_feeder_that_cannot_says_so(feeder: Feeder, line: str) -> None:
+    """What the pipe feeder cannot carry out is a failure of the harness, with the reason, and it goes on."""
+    if line.endswith("there"):
+        feeder.tell("create there")
+    with pytest.raises(HarnessError, match="error : "):
+        feeder.tell(line)
+    if line.endswith("there"):
+        feeder.tell("close there")
