@@ -20,5 +20,7 @@ def test_units(name: str) -> None:
     if ctest is None:
         raise HarnessError("ctest was not found; it comes with CMake")
     words = [ctest, "--preset", builder.PRESET, "--tests-regex", f"^{name}$", "--no-tests=error"]
-    result = subprocess.run(words, cwd=paths.ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        words, cwd=paths.ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, f"\n{result.stdout}\n{result.stderr}"

@@ -4,17 +4,21 @@ import random
 from pathlib import Path
 
 import pytest
-from single_read import BLOCK, pattern
 
 from labkit import runtime
-from labkit.contract import BROKEN_PIPE, END_OF_FILE, BlockReport, block_report, call_errors, hex_of
+from labkit.contract import BROKEN_PIPE, END_OF_FILE, BlockReport, block_report, hex_of
 from labkit.feeder import Feeder
 from labkit.program import Program, Run, run
 from labkit.stages import executable
-from labkit.verdict import reject, reject_unless
+from labkit.verdict import expect_call_error, expect_exit_code, expect_usage, reject, reject_unless
+from single_read import BLOCK, pattern
 
 FOUR_READS = executable("four_reads")
 IOCP_FILES = executable("iocp_files")
+
+
+# What each read is to end with, by (key, id): the bytes it brings or the code it fails with. four_reads has no keys.
+Outcomes = dict[tuple[int | None, int], bytes | int]
 
 
 def shown(*files: Path) -> list[str]:
@@ -32,57 +36,68 @@ def report_of(result: Run) -> BlockReport:
     """The program's lines, all of which must be the contract's."""
     report = block_report(result, keys=result.command.startswith("iocp_files"))
     if report.unreadable:
-        reject(result, expected="lines of the contract only, each whole",
-               came=f"{len(report.unreadable)} others, the first: {report.unreadable[0]!r}", errata=("F24",))  # fmt: skip
+        reject(
+            result,
+            expected="lines of the contract only, each whole",
+            came=f"{len(report.unreadable)} others, the first: {report.unreadable[0]!r}",
+            errata=("F24",),
+        )
     return report
 
 
-def expect_blocks(result: Run, wanted: dict[tuple[int | None, int], bytes | int], *, errata: tuple[str, ...]) -> None:
+def expect_blocks(result: Run, wanted: Outcomes, *, errata: tuple[str, ...]) -> None:
     """Exactly these reads, by (key, id), each with the bytes it brought or the code it failed with; the sums; the exit
     code that follows from them."""
     report = report_of(result)
     came = {(block.key, block.id): block for block in report.blocks}
     if len(came) != len(report.blocks):
-        reject(result, expected="one line for each read", came=f"{len(report.blocks)} lines for {len(came)} reads",
-               errata=("F12",))  # fmt: skip
+        reject(
+            result,
+            expected="one line for each read",
+            came=f"{len(report.blocks)} lines for {len(came)} reads",
+            errata=("F12",),
+        )
     missing = sorted(wanted.keys() - came.keys(), key=str)
     if missing:
-        reject(result, expected=f"a line for each of {len(wanted)} reads", came=f"none for (key, id) {missing[:8]}",
-               errata=("F19", "F12"))  # fmt: skip
+        reject(
+            result,
+            expected=f"a line for each of {len(wanted)} reads",
+            came=f"none for (key, id) {missing[:8]}",
+            errata=("F19", "F12"),
+        )
     extra = sorted(came.keys() - wanted.keys(), key=str)
     if extra:
         reject(result, expected=f"{len(wanted)} reads", came=f"others too, by (key, id): {extra[:8]}", errata=("F10",))
     for where, outcome in wanted.items():
         block = came[where]
         if isinstance(outcome, int):
-            reject_unless(block.error == outcome, result, expected=f"FAILED : ... {where}, {outcome}", came=str(block),
-                          errata=("F23", "F21"))  # fmt: skip
+            reject_unless(
+                block.error == outcome,
+                result,
+                expected=f"FAILED : ... {where}, {outcome}",
+                came=str(block),
+                errata=("F23", "F21"),
+            )
         else:
             holds = (block.bytes, block.data) == (len(outcome), hex_of(outcome))
-            reject_unless(holds, result, expected=f"COMPLETE : ... {where}, {len(outcome)} : {hex_of(outcome)}",
-                          came=str(block), errata=errata)  # fmt: skip
+            reject_unless(
+                holds,
+                result,
+                expected=f"COMPLETE : ... {where}, {len(outcome)} : {hex_of(outcome)}",
+                came=str(block),
+                errata=errata,
+            )
     failed = sum(isinstance(outcome, int) for outcome in wanted.values())
     total = sum(len(outcome) for outcome in wanted.values() if not isinstance(outcome, int))
-    reject_unless(report.done == (len(wanted), total, failed), result,
-                  expected=f"done : {len(wanted)} reads, {total} bytes, {failed} failed", came=str(report.done),
-                  errata=("F19",))  # fmt: skip
+    reject_unless(
+        report.done == (len(wanted), total, failed),
+        result,
+        expected=f"done : {len(wanted)} reads, {total} bytes, {failed} failed",
+        came=str(report.done),
+        errata=("F19",),
+    )
     code = 1 if failed else 0
-    reject_unless(result.exit_code == code, result, expected=f"exit code {code}", came=f"exit code {result.exit_code}",
-                  errata=("F3",))  # fmt: skip
-
-
-def expect_open_failure(result: Run) -> None:
-    named = [error.call for error in call_errors(result)]
-    reject_unless("CreateFile" in named, result, expected="on stderr: error : CreateFile : ...",
-                  came=result.stderr.strip() or "nothing", errata=("F7",))  # fmt: skip
-    reject_unless(result.exit_code == 1, result, expected="exit code 1", came=f"exit code {result.exit_code}",
-                  errata=("F7",))  # fmt: skip
-
-
-def expect_usage(result: Run) -> None:
-    holds = result.exit_code == 2 and bool(result.stderr.strip()) and not result.stdout
-    reject_unless(holds, result, expected="the usage on stderr, nothing on stdout, exit code 2",
-                  came=f"exit code {result.exit_code}", errata=("E12",))  # fmt: skip
+    expect_exit_code(result, code, ("F3",))
 
 
 class TestFourReads:
@@ -91,25 +106,40 @@ class TestFourReads:
         one = patterned(tmp_path / "one.bin", 3 * BLOCK)
         two = patterned(tmp_path / "two.bin", 3 * BLOCK, start=1 << 40)
         result = run(FOUR_READS, *shown(tmp_path / "one.bin", tmp_path / "two.bin"))
-        wanted = {(None, 1): one[:BLOCK], (None, 2): one[BLOCK : 2 * BLOCK],
-                  (None, 3): two[:BLOCK], (None, 4): two[BLOCK : 2 * BLOCK]}  # fmt: skip
+        wanted: Outcomes = {
+            (None, 1): one[:BLOCK],
+            (None, 2): one[BLOCK : 2 * BLOCK],
+            (None, 3): two[:BLOCK],
+            (None, 4): two[BLOCK : 2 * BLOCK],
+        }
         expect_blocks(result, wanted, errata=("F1",))
-        reject_unless("Main Continue .." in result.lines, result, expected="Main Continue ..", came="no such line",
-                      errata=("F4",))  # fmt: skip
+        reject_unless(
+            "Main Continue .." in result.lines, result, expected="Main Continue ..", came="no such line", errata=("F4",)
+        )
 
     def test_without_arguments_it_reads_system_files(self) -> None:
         """Without arguments it reads kernel32.dll and ntdll.dll."""
         result = run(FOUR_READS)
         report = report_of(result)
-        reject_unless(report.done == (4, 4 * BLOCK, 0), result, expected="done : 4 reads, 16384 bytes, 0 failed",
-                      came=str(report.done), errata=("F4",))  # fmt: skip
+        reject_unless(
+            report.done == (4, 4 * BLOCK, 0),
+            result,
+            expected="done : 4 reads, 16384 bytes, 0 failed",
+            came=str(report.done),
+            errata=("F4",),
+        )
 
     def test_each_read_ends_in_its_own_way(self, tmp_path: Path) -> None:
         """A short file: the second block is short; an empty one: both of its reads fail, and the others are done."""
         short = patterned(tmp_path / "short.bin", 5000)
         (tmp_path / "empty.bin").touch()
         result = run(FOUR_READS, *shown(tmp_path / "short.bin", tmp_path / "empty.bin"))
-        wanted = {(None, 1): short[:BLOCK], (None, 2): short[BLOCK:], (None, 3): END_OF_FILE, (None, 4): END_OF_FILE}
+        wanted: Outcomes = {
+            (None, 1): short[:BLOCK],
+            (None, 2): short[BLOCK:],
+            (None, 3): END_OF_FILE,
+            (None, 4): END_OF_FILE,
+        }
         expect_blocks(result, wanted, errata=("F3",))
 
     def test_pipes_may_answer_in_any_order(self, feeder: Feeder) -> None:
@@ -123,7 +153,7 @@ class TestFourReads:
                     pipe.write(pattern(BLOCK, start))
             result = program.wait()
         blocks = [pattern(BLOCK), pattern(BLOCK, BLOCK)]
-        wanted = {(None, i + 1): blocks[i % 2] for i in range(4)}
+        wanted: Outcomes = {(None, i + 1): blocks[i % 2] for i in range(4)}
         expect_blocks(result, wanted, errata=("F4",))
 
     def test_a_broken_pipe_fails_its_own_reads(self, feeder: Feeder, tmp_path: Path) -> None:
@@ -134,7 +164,12 @@ class TestFourReads:
             pipe.wait_until_opened()
             pipe.close()
             result = program.wait()
-        wanted = {(None, 1): BROKEN_PIPE, (None, 2): BROKEN_PIPE, (None, 3): data[:BLOCK], (None, 4): data[BLOCK:]}
+        wanted: Outcomes = {
+            (None, 1): BROKEN_PIPE,
+            (None, 2): BROKEN_PIPE,
+            (None, 3): data[:BLOCK],
+            (None, 4): data[BLOCK:],
+        }
         expect_blocks(result, wanted, errata=("F3",))
 
     @pytest.mark.parametrize("missing", [0, 1])
@@ -142,7 +177,7 @@ class TestFourReads:
         """A file that is not there is reported, whichever of the two it is."""
         files = [tmp_path / "one.bin", tmp_path / "two.bin"]
         patterned(files[1 - missing], 2 * BLOCK)
-        expect_open_failure(run(FOUR_READS, *shown(*files)))
+        expect_call_error(run(FOUR_READS, *shown(*files)), "CreateFile", ("F7",))
 
     @pytest.mark.parametrize("words", [["one"], ["one", "two", "three"]], ids=" ".join)
     def test_wrong_usage(self, words: list[str]) -> None:
@@ -151,12 +186,21 @@ class TestFourReads:
 
 
 class TestIocpFiles:
-    @pytest.mark.parametrize("options", [
-        "", "--depth 1", "--threads 1", "--depth 1 --threads 4", "--depth 3 --threads 2", "--depth 1000 --threads 8",
-    ])  # fmt: skip
+    @pytest.mark.parametrize(
+        "options",
+        [
+            "",
+            "--depth 1",
+            "--threads 1",
+            "--depth 1 --threads 4",
+            "--depth 3 --threads 2",
+            "--depth 1000 --threads 8",
+        ],
+    )
     def test_every_block_is_read_once(self, tmp_path: Path, options: str) -> None:
-        """Whatever the depth and the number of workers, every block of every file is read once, under its key and id."""
-        files, wanted = [], {}
+        """Whatever the depth and the number of workers, every block is read once, under its key and id."""
+        files: list[Path] = []
+        wanted: Outcomes = {}
         for number in range(3):
             data = patterned(tmp_path / f"{number}.bin", 8 * BLOCK, start=number << 40)
             files.append(tmp_path / f"{number}.bin")
@@ -170,10 +214,17 @@ class TestIocpFiles:
         """Without arguments it reads two blocks of kernel32.dll and of ntdll.dll."""
         result = run(IOCP_FILES)
         report = report_of(result)
-        reject_unless(report.done == (4, 4 * BLOCK, 0), result, expected="done : 4 reads, 16384 bytes, 0 failed",
-                      came=str(report.done), errata=("F19",))  # fmt: skip
+        reject_unless(
+            report.done == (4, 4 * BLOCK, 0),
+            result,
+            expected="done : 4 reads, 16384 bytes, 0 failed",
+            came=str(report.done),
+            errata=("F19",),
+        )
         keys = sorted(block.key or 0 for block in report.blocks)
-        reject_unless(keys == [100, 100, 200, 200], result, expected="keys 100 and 200", came=str(keys), errata=("F10",))
+        reject_unless(
+            keys == [100, 100, 200, 200], result, expected="keys 100 and 200", came=str(keys), errata=("F10",)
+        )
 
     @pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 123_456])
     def test_blocks_0_reads_the_whole_file(self, tmp_path: Path, size: int) -> None:
@@ -181,30 +232,34 @@ class TestIocpFiles:
         data = patterned(tmp_path / "whole.bin", size)
         result = run(IOCP_FILES, "--blocks", "0", "--block", "1000", *shown(tmp_path / "whole.bin"))
         pieces = [data[at : at + 1000] for at in range(0, size, 1000)]
-        expect_blocks(result, {(100, i + 1): piece for i, piece in enumerate(pieces)}, errata=("F1",))
+        wanted: Outcomes = {(100, i + 1): piece for i, piece in enumerate(pieces)}
+        expect_blocks(result, wanted, errata=("F1",))
 
     def test_the_offset_has_64_bits(self, tmp_path: Path) -> None:
-        """Reads beyond 2 GiB and 4 GiB are beyond the end of a small file: an offset cut to 32 bits would be inside it."""
+        """Reads beyond 2 GiB and 4 GiB are past the end of a small file; an offset cut to 32 bits would not be."""
         size = 8 << 20
         data = patterned(tmp_path / "small.bin", size)
         count = (4 << 30) // size + 2
         words = ["--blocks", str(count), "--block", str(size), "--depth", "2"]
         result = run(IOCP_FILES, *words, *shown(tmp_path / "small.bin"))
-        wanted: dict[tuple[int | None, int], bytes | int] = {(100, id): END_OF_FILE for id in range(2, count + 1)}
-        expect_blocks(result, {(100, 1): data} | wanted, errata=("F2",))
+        wanted: Outcomes = {(100, 1): data}
+        wanted |= {(100, id): END_OF_FILE for id in range(2, count + 1)}
+        expect_blocks(result, wanted, errata=("F2",))
 
     def test_the_end_of_one_file_is_only_its_own(self, tmp_path: Path) -> None:
         """Reads past the end of one file fail with 38; all other reads are done, in that file and in others."""
         short = patterned(tmp_path / "short.bin", BLOCK + 10)
         full = patterned(tmp_path / "full.bin", 5 * BLOCK, start=1 << 40)
-        result = run(IOCP_FILES, "--blocks", "5", "--threads", "2", *shown(tmp_path / "short.bin", tmp_path / "full.bin"))
-        wanted: dict[tuple[int | None, int], bytes | int] = {(100, 1): short[:BLOCK], (100, 2): short[BLOCK:]}
+        result = run(
+            IOCP_FILES, "--blocks", "5", "--threads", "2", *shown(tmp_path / "short.bin", tmp_path / "full.bin")
+        )
+        wanted: Outcomes = {(100, 1): short[:BLOCK], (100, 2): short[BLOCK:]}
         wanted |= {(100, id): END_OF_FILE for id in (3, 4, 5)}
         wanted |= {(200, 6 + i): full[i * BLOCK : (i + 1) * BLOCK] for i in range(5)}
         expect_blocks(result, wanted, errata=("F12",))
 
     def test_failed_requests_do_not_end_the_workers(self, feeder: Feeder) -> None:
-        """Four requests fail on a broken pipe; two workers are still there for the data of the other pipe."""
+        """Four requests fail on a broken pipe; two workers are still there for the other pipe."""
         broken, fed = feeder.pipe(), feeder.pipe()
         with Program(IOCP_FILES, "--blocks", "4", "--threads", "2", broken.path, fed.path) as program:
             broken.wait_until_opened()
@@ -214,14 +269,19 @@ class TestIocpFiles:
             for i in range(4):
                 fed.write(pattern(BLOCK, i))
             result = program.wait()
-        wanted: dict[tuple[int | None, int], bytes | int] = {(100, id): BROKEN_PIPE for id in (1, 2, 3, 4)}
+        wanted: Outcomes = {(100, id): BROKEN_PIPE for id in (1, 2, 3, 4)}
         report = report_of(result)  # one pipe's requests are filled in order, but may be reported in any
         data = sorted(block.data or "" for block in report.blocks if block.key == 200)
         wanted_data = sorted(hex_of(pattern(BLOCK, i)) for i in range(4))
-        reject_unless(data == wanted_data, result, expected=f"COMPLETE : 200 with {wanted_data}", came=str(data),
-                      errata=("F12",))  # fmt: skip
-        expect_blocks(result, wanted | {(200, b.id): pattern(BLOCK, wanted_data.index(b.data or ""))
-                                        for b in report.blocks if b.key == 200}, errata=("F12",))  # fmt: skip
+        reject_unless(
+            data == wanted_data, result, expected=f"COMPLETE : 200 with {wanted_data}", came=str(data), errata=("F12",)
+        )
+        expect_blocks(
+            result,
+            wanted
+            | {(200, b.id): pattern(BLOCK, wanted_data.index(b.data or "")) for b in report.blocks if b.key == 200},
+            errata=("F12",),
+        )
 
     def test_fifty_pipes_answer_in_any_order(self, feeder: Feeder) -> None:
         """Fifty reads pend at once on two workers; each is reported as it comes, in whatever order that is."""
@@ -236,8 +296,12 @@ class TestIocpFiles:
                 pipes[number].write(pattern(64, number << 8))
                 line = f"COMPLETE : {100 * (number + 1)}, {number + 1}, 64 : {hex_of(pattern(64, number << 8))}"
                 if program.wait_for_line(line) is None:
-                    reject(program.wait(1), expected=f"{line}, while the others are still pending", came="no such line",
-                           errata=("F19",))  # fmt: skip
+                    reject(
+                        program.wait(1),
+                        expected=f"{line}, while the others are still pending",
+                        came="no such line",
+                        errata=("F19",),
+                    )
             result = program.wait()
         expect_blocks(result, {(100 * (i + 1), i + 1): pattern(64, i << 8) for i in range(50)}, errata=("F10",))
 
@@ -250,14 +314,15 @@ class TestIocpFiles:
             program.wait_for_line("COMPLETE : 100, 1,")
             pipe.close()
             result = program.wait()
-        wanted: dict[tuple[int | None, int], bytes | int] = {(100, 1): pattern(BLOCK)}
+        wanted: Outcomes = {(100, 1): pattern(BLOCK)}
         expect_blocks(result, wanted | {(100, id): BROKEN_PIPE for id in (2, 3, 4, 5)}, errata=("F22",))
 
     def test_a_missing_file_is_reported(self, tmp_path: Path) -> None:
         """A file that is not there is reported, and nobody waits for its reads."""
         patterned(tmp_path / "there.bin", 2 * BLOCK)
-        expect_open_failure(run(IOCP_FILES, *shown(tmp_path / "missing.bin", tmp_path / "there.bin")))
-        expect_open_failure(run(IOCP_FILES, *shown(tmp_path / "missing.bin")))
+        files = shown(tmp_path / "missing.bin", tmp_path / "there.bin")
+        expect_call_error(run(IOCP_FILES, *files), "CreateFile", ("F7",))
+        expect_call_error(run(IOCP_FILES, files[0]), "CreateFile", ("F7",))
 
     def test_a_path_in_korean_with_spaces(self, tmp_path: Path) -> None:
         """A path in Korean with spaces in it is opened."""
@@ -279,10 +344,20 @@ class TestIocpFiles:
             result = run(IOCP_FILES, *shown(tmp_path / "again.bin"))
             expect_blocks(result, {(100, 1): data[:BLOCK], (100, 2): data[BLOCK:]}, errata=("F19",))
 
-    @pytest.mark.parametrize("words", [
-        "--blocks", "--blocks x file", "--blocks -1 file", "--block 0 file", "--depth 0 file", "--threads 0 file",
-        "--unknown 1 file", "--blocks 18446744073709551616 file", "--block 4294967296 file",
-    ])  # fmt: skip
+    @pytest.mark.parametrize(
+        "words",
+        [
+            "--blocks",
+            "--blocks x file",
+            "--blocks -1 file",
+            "--block 0 file",
+            "--depth 0 file",
+            "--threads 0 file",
+            "--unknown 1 file",
+            "--blocks 18446744073709551616 file",
+            "--block 4294967296 file",
+        ],
+    )
     def test_wrong_usage(self, words: str) -> None:
         """Options that are wrong give the usage on stderr, nothing on stdout, and exit code 2."""
         expect_usage(run(IOCP_FILES, *words.split()))

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from labkit.contract import call_errors
-from labkit.echo import Client, EchoServer, Totals, totals_of
+from labkit.echo import Client, EchoServer, Totals, first_difference, has_ipv6, totals_of
 from labkit.program import PATIENCE_S, Program, Run, run
 from labkit.stages import executable
-from labkit.verdict import reject, reject_unless
+from labkit.verdict import expect_call_error, expect_exit_code, expect_usage, reject, reject_unless
 
 IPV4 = "127.0.0.1"
 IPV6 = "::1"
@@ -20,15 +19,6 @@ SERVER = executable("iocp_network")
 
 # Windows answers either when another socket holds the port.
 PORT_TAKEN = (10048, 10013)
-
-
-def has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind((IPV6, 0))
-    except OSError:
-        return False
-    return True
 
 
 FAMILIES = [IPV4, pytest.param(IPV6, marks=pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1"))]
@@ -47,32 +37,36 @@ def stopped_cleanly(*arguments: str) -> Iterator[EchoServer]:
 
 
 def expect_clean_end(result: Run) -> Totals:
-    reject_unless(result.exit_code == 0, result, expected="exit code 0 after Ctrl-C", came=f"exit code {result.exit_code}",
-                  errata=("N28",), asked="Ctrl-C")  # fmt: skip
+    expect_exit_code(result, 0, ("N28",))
     totals = totals_of(result)
     if totals is None:
         reject(result, expected="stopped : N clients, N messages, N bytes", came="no such line", errata=("N28",))
-        raise AssertionError("unreachable")
     return totals
 
 
 def expect_echo(server: EchoServer, client: Client, data: bytes, errata: tuple[str, ...] = ("N9", "N10")) -> None:
     came = client.echo(data)
     if came != data:
-        reject(server.stop(), expected=f"{len(data)} bytes back, as they were sent", came=first_difference(data, came),
-               errata=errata, asked=f"a client that sends {len(data)} bytes")  # fmt: skip
-
-
-def first_difference(wanted: bytes, came: bytes) -> str:
-    for at, (one, other) in enumerate(zip(wanted, came, strict=False)):
-        if one != other:
-            return f"{len(came)} bytes; byte {at} is {other:02x} instead of {one:02x}"
-    return f"{len(came)} bytes, and then the end of the connection"
+        reject(
+            server.stop(),
+            expected=f"{len(data)} bytes back, as they were sent",
+            came=first_difference(data, came),
+            errata=errata,
+            asked=f"a client that sends {len(data)} bytes",
+        )
 
 
 def expect_line(server: EchoServer, line: str, errata: tuple[str, ...]) -> None:
     if server.program.wait_for_line(line) is None:
         reject(server.stop(), expected=line, came="no such line", errata=errata)
+
+
+def expect_listening(server: EchoServer, wanted: set[str]) -> None:
+    """On these addresses and no other, all with one port."""
+    server.program.wait_for(lambda _: len(server.addresses()) >= len(wanted))
+    came = server.addresses()
+    if {address for address, _ in came} != wanted or {port for _, port in came} != {server.port}:
+        reject(server.stop(), expected=f"listening on {wanted}, one port", came=str(came), errata=("N35", "N25", "N36"))
 
 
 def expect_end(server: EchoServer, client: Client, *, when: str, errata: tuple[str, ...]) -> None:
@@ -84,11 +78,7 @@ class TestEcho:
     def test_it_listens_on_both_loopback_addresses(self) -> None:
         """It listens on 127.0.0.1 and ::1 and nowhere else, on one port, which it prints."""
         with stopped_cleanly() as server:
-            wanted = {IPV4, IPV6} if has_ipv6() else {IPV4}
-            server.program.wait_for(lambda _: len(server.addresses()) >= len(wanted))
-            came = server.addresses()
-            if {address for address, _ in came} != wanted or len({port for _, port in came}) != 1:
-                reject(server.stop(), expected=f"listening on {wanted}, one port", came=str(came), errata=("N35", "N25", "N36"))
+            expect_listening(server, {IPV4, IPV6} if has_ipv6() else {IPV4})
 
     @pytest.mark.parametrize("address", FAMILIES)
     @pytest.mark.parametrize("size", [1, 2, 1000, 1023, 1024, 1025, 4096, 65_536, 1 << 20])
@@ -112,20 +102,27 @@ class TestEcho:
             for number, client in enumerate(clients):
                 came = client.receive(3000)
                 if came != some_bytes(3000, seed=number):
-                    reject(server.stop(), expected="3000 bytes back for each of 200 clients",
-                           came=f"client {number}: {first_difference(some_bytes(3000, seed=number), came)}",
-                           errata=("N20", "N37"))  # fmt: skip
+                    reject(
+                        server.stop(),
+                        expected="3000 bytes back for each of 200 clients",
+                        came=f"client {number}: {first_difference(some_bytes(3000, seed=number), came)}",
+                        errata=("N20", "N37"),
+                    )
 
 
 class TestWhatItPrints:
-    @pytest.mark.parametrize(("sent", "shown"), [
-        (b"hello", "hello"),
-        ("안녕하세요".encode(), "안녕하세요"),
-        (b"a\0b", r"a\x00b"),
-        (b"one\ntwo\n", r"one\ntwo\n"),
-        (b"\xff\xfe", r"\xff\xfe"),
-        ("한".encode()[:2], r"\xed\x95"),
-    ], ids=["ascii", "korean", "nul", "line ends", "not utf-8", "half a character"])  # fmt: skip
+    @pytest.mark.parametrize(
+        ("sent", "shown"),
+        [
+            (b"hello", "hello"),
+            ("안녕하세요".encode(), "안녕하세요"),
+            (b"a\0b", r"a\x00b"),
+            (b"one\ntwo\n", r"one\ntwo\n"),
+            (b"\xff\xfe", r"\xff\xfe"),
+            ("한".encode()[:2], r"\xed\x95"),
+        ],
+        ids=["ascii", "korean", "nul", "line ends", "not utf-8", "half a character"],
+    )
     def test_one_receive_is_one_line(self, sent: bytes, shown: str) -> None:
         r"""What was received is printed on one line: exactly its bytes, escaped where they are no text."""
         with stopped_cleanly() as server, server.connect() as client:
@@ -161,8 +158,13 @@ class TestWhatItPrints:
                     expect_end(server, client, when="after its last byte", errata=("N14",))
             result = server.stop()
         totals = expect_clean_end(result)
-        reject_unless(totals == Totals(3, 6, 30), result, expected="stopped : 3 clients, 6 messages, 30 bytes",
-                      came=str(totals), errata=("N28",))  # fmt: skip
+        reject_unless(
+            totals == Totals(3, 6, 30),
+            result,
+            expected="stopped : 3 clients, 6 messages, 30 bytes",
+            came=str(totals),
+            errata=("N28",),
+        )
 
 
 class TestEnds:
@@ -171,25 +173,29 @@ class TestEnds:
         """A client that has finished sending still gets all its bytes, and then the end."""
         data = some_bytes(size)
         with stopped_cleanly("--quiet") as server, server.connect() as client:
-            sender = threading.Thread(target=lambda: (client.send(data), client.finish_sending()))
+            sender = threading.Thread(target=client.send_and_finish, args=(data,), daemon=True)
             sender.start()
             came = client.receive(size)
             sender.join()
             if came != data:
-                reject(server.stop(), expected=f"all {size} bytes back", came=first_difference(data, came), errata=("N15",))
+                reject(
+                    server.stop(), expected=f"all {size} bytes back", came=first_difference(data, came), errata=("N15",)
+                )
             expect_end(server, client, when="after the last byte", errata=("N15", "N8"))
 
     def test_a_reset_ends_one_connection(self) -> None:
         """A client that resets its connection is closed; nothing is printed as its data, and others are served on."""
-        with stopped_cleanly() as server, server.connect() as other, server.connect() as victim:
+        with EchoServer() as server, server.connect() as other, server.connect() as victim:
             expect_echo(server, victim, b"before")
             name = victim.name
             victim.reset()
             expect_line(server, f"closed : {name}", errata=("N13",))
             expect_echo(server, other, b"still here", errata=("N13",))
-            lines = [line for line in server.program.text().splitlines() if line.startswith("수신된 data : ")]
-            if lines != ["수신된 data : before", "수신된 data : still here"]:
-                reject(server.stop(), expected="only what was sent", came=str(lines), errata=("N13", "N14"))
+            result = server.stop()
+        expect_clean_end(result)
+        came = [line for line in result.lines if line.startswith("수신된 data : ")]
+        wanted = ["수신된 data : before", "수신된 data : still here"]
+        reject_unless(came == wanted, result, expected=str(wanted), came=str(came), errata=("N13", "N14"))
 
     def test_a_reset_in_the_middle_of_much_data(self) -> None:
         """Clients that send much, read nothing and reset do not disturb anybody."""
@@ -220,13 +226,13 @@ class TestLimits:
     def test_an_idle_client_is_closed(self) -> None:
         """A client that is silent for longer than --idle-seconds is closed; one that keeps talking is not."""
         with stopped_cleanly("--idle-seconds", "1") as server, server.connect() as busy, server.connect() as idle:
-            ended = threading.Event()
-            watcher = threading.Thread(target=lambda: idle.is_ended() and ended.set(), daemon=True)
+            ended: list[bool] = []
+            watcher = threading.Thread(target=lambda: ended.append(idle.is_ended()), daemon=True)
             watcher.start()
             while watcher.is_alive():
                 expect_echo(server, busy, b"busy", errata=("N31",))
                 watcher.join(0.05)
-            if not ended.is_set():
+            if ended != [True]:
                 reject(server.stop(), expected="the idle client is closed", came="it stays connected", errata=("N31",))
             expect_echo(server, busy, b"still here", errata=("N31",))
 
@@ -246,8 +252,13 @@ class TestLimits:
                     expect_echo(server, fourth, b"4", errata=("N31",))
             result = server.stop()
         totals = expect_clean_end(result)
-        reject_unless(totals.clients == 4, result, expected="stopped : 4 clients, the one above the cap counted too",
-                      came=str(totals), errata=("N31",))  # fmt: skip
+        reject_unless(
+            totals.clients == 4,
+            result,
+            expected="stopped : 4 clients, the one above the cap counted too",
+            came=str(totals),
+            errata=("N31",),
+        )
 
     def test_a_client_that_does_not_read(self) -> None:
         """A client that sends without reading is held to what its buffers hold, and nobody else waits for it."""
@@ -262,8 +273,12 @@ class TestLimits:
             expect_echo(server, other, some_bytes(100_000), errata=("N31",))
             grown = server.program.resident_bytes() - before
             if sent >= 64 << 20 or grown > 8 << 20:
-                reject(server.stop(), expected="the server takes no more from a client that does not read",
-                       came=f"it took {sent >> 20} MiB and grew by {grown >> 20} MiB", errata=("N31",))  # fmt: skip
+                reject(
+                    server.stop(),
+                    expected="the server takes no more from a client that does not read",
+                    came=f"it took {sent >> 20} MiB and grew by {grown >> 20} MiB",
+                    errata=("N31",),
+                )
 
 
 class TestStarting:
@@ -271,40 +286,38 @@ class TestStarting:
         """A port that another server holds is a clear error, exit code 1."""
         with stopped_cleanly() as server:
             second = run(SERVER, "--port", str(server.port))
-            named = [error for error in call_errors(second) if error.call in ("bind", "listen")]
-            holds = second.exit_code == 1 and any(error.code in PORT_TAKEN for error in named)
-            reject_unless(holds, second, expected="error : bind : 10048 : ... and exit code 1",
-                          came=second.stderr.strip() or "nothing", errata=("N22", "N26"))  # fmt: skip
+            expect_call_error(second, "bind", ("N22", "N26"), PORT_TAKEN)
 
     def test_all_addresses_only_when_asked(self) -> None:
         """--address any listens on every address of both families."""
         with stopped_cleanly("--address", "any") as server:
-            server.program.wait_for(lambda _: len(server.addresses()) >= 1 + has_ipv6())
-            came = {address for address, _ in server.addresses()}
-            wanted = {"0.0.0.0", "::"} if has_ipv6() else {"0.0.0.0"}
-            if came != wanted:
-                reject(server.stop(), expected=f"listening on {wanted}", came=str(came), errata=("N25",))
+            expect_listening(server, {"0.0.0.0", "::"} if has_ipv6() else {"0.0.0.0"})
             with server.connect() as client:
                 expect_echo(server, client, b"any")
 
     def test_one_address(self) -> None:
         """--address 127.0.0.1 listens there and nowhere else."""
-        with stopped_cleanly("--address", IPV4) as server:
-            with server.connect() as client:
-                expect_echo(server, client, b"one")
-            if server.addresses() != [(IPV4, server.port)]:
-                reject(server.stop(), expected=IPV4, came=str(server.addresses()), errata=("N25",))
+        with stopped_cleanly("--address", IPV4) as server, server.connect() as client:
+            expect_echo(server, client, b"one")
+            expect_listening(server, {IPV4})
 
-    @pytest.mark.parametrize("words", [
-        "--port", "--port 65536", "--port x", "--threads 0", "--idle-seconds -1", "--max-connections x", "--unknown 1",
-        "--address nowhere", "4000",
-    ])  # fmt: skip
+    @pytest.mark.parametrize(
+        "words",
+        [
+            "--port",
+            "--port 65536",
+            "--port x",
+            "--threads 0",
+            "--idle-seconds -1",
+            "--max-connections x",
+            "--unknown 1",
+            "--address nowhere",
+            "4000",
+        ],
+    )
     def test_wrong_usage(self, words: str) -> None:
         """Options that are wrong give the usage on stderr, nothing on stdout, and exit code 2."""
-        result = run(SERVER, *words.split())
-        holds = result.exit_code == 2 and bool(result.stderr.strip()) and not result.stdout
-        reject_unless(holds, result, expected="the usage on stderr, nothing on stdout, exit code 2",
-                      came=f"exit code {result.exit_code}", errata=("E12",))  # fmt: skip
+        expect_usage(run(SERVER, *words.split()))
 
 
 class TestStopping:
@@ -314,8 +327,13 @@ class TestStopping:
         with EchoServer("--threads", threads) as server:
             result = server.stop()
         totals = expect_clean_end(result)
-        reject_unless(totals == Totals(0, 0, 0), result, expected="stopped : 0 clients, 0 messages, 0 bytes",
-                      came=str(totals), errata=("N28",))  # fmt: skip
+        reject_unless(
+            totals == Totals(0, 0, 0),
+            result,
+            expected="stopped : 0 clients, 0 messages, 0 bytes",
+            came=str(totals),
+            errata=("N28",),
+        )
 
     def test_ctrl_c_with_idle_clients(self) -> None:
         """Ctrl-C ends the connections of clients that are only there."""
@@ -326,8 +344,9 @@ class TestStopping:
             result = server.stop()
             expect_clean_end(result)
             alive = [client for client in clients if not client.is_ended()]
-            reject_unless(not alive, result, expected="every client sees the end", came=f"{len(alive)} do not",
-                          errata=("N28",))  # fmt: skip
+            reject_unless(
+                not alive, result, expected="every client sees the end", came=f"{len(alive)} do not", errata=("N28",)
+            )
 
     @pytest.mark.parametrize("round", range(5))
     def test_ctrl_c_under_load(self, round: int) -> None:
@@ -357,8 +376,13 @@ class TestStopping:
             for talker in talkers:
                 talker.join(PATIENCE_S)
         expect_clean_end(result)
-        reject_unless(saw_the_end == [True] * 8, result, expected="all 8 clients see the end",
-                      came=f"{saw_the_end.count(True)} do", errata=("N28",))  # fmt: skip
+        reject_unless(
+            saw_the_end == [True] * 8,
+            result,
+            expected="all 8 clients see the end",
+            came=f"{saw_the_end.count(True)} do",
+            errata=("N28",),
+        )
 
     def test_ctrl_c_at_once(self) -> None:
         """Ctrl-C as soon as the server is there, and again while it stops, still ends it well."""

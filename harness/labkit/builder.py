@@ -26,9 +26,15 @@ def _tool(name: str) -> str:
 def _lines_of(command: list[str], output: list[str]) -> Iterator[str]:
     """Runs a command in the repository and yields its lines as they come. The exit code is the generator's return."""
     with subprocess.Popen(
-        command, cwd=paths.ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, encoding="utf-8", errors="replace",
-    ) as process:  # fmt: skip
+        command,
+        cwd=paths.ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             output.append(line.rstrip())

@@ -41,10 +41,15 @@ def is_found(component: Component) -> bool:
 
 WINDOWS_COMPONENTS = [
     Component("cmake", "command", "cmake", "Kitware.CMake", "the build"),
-    Component("msvc", "file", r"C:\Program Files (x86)\Microsoft Visual Studio\Installer\vswhere.exe",
-              "Microsoft.VisualStudio.2022.Community", "the compiler"),
+    Component(
+        "msvc",
+        "file",
+        r"C:\Program Files (x86)\Microsoft Visual Studio\Installer\vswhere.exe",
+        "Microsoft.VisualStudio.2022.Community",
+        "the compiler",
+    ),
     *(Component(name, "module", name, name, "the harness") for name in ("pytest", "xdist", "rich", "psutil")),
-]  # fmt: skip
+]
 
 
 def mending_command(missing: list[Component]) -> str:

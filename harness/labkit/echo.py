@@ -1,5 +1,6 @@
 """Stage 5 from outside: a running server, and clients that speak to it."""
 
+import contextlib
 import re
 import socket
 import struct
@@ -12,7 +13,9 @@ from labkit.stages import executable
 from labkit.verdict import reject
 
 LISTENING = re.compile(r"^listening : (?:(?P<v4>[\d.]+)|\[(?P<v6>[0-9a-f:]+)\]):(?P<port>\d+)$", re.MULTILINE)
-STOPPED = re.compile(r"^stopped : (?P<clients>\d+) clients, (?P<messages>\d+) messages, (?P<bytes>\d+) bytes$", re.MULTILINE)
+STOPPED = re.compile(
+    r"^stopped : (?P<clients>\d+) clients, (?P<messages>\d+) messages, (?P<bytes>\d+) bytes$", re.MULTILINE
+)
 
 
 @dataclass(frozen=True)
@@ -100,10 +103,12 @@ class Client:
             sender.join(PATIENCE_S)
 
     def _send_quietly(self, data: bytes) -> None:
-        try:
+        with contextlib.suppress(OSError):  # whoever receives will see that the connection has ended
             self.socket.sendall(data)
-        except OSError:
-            pass  # whoever receives will see that the connection has ended
+
+    def send_and_finish(self, data: bytes) -> None:
+        self._send_quietly(data)
+        self.finish_sending()
 
     def finish_sending(self) -> None:
         self.socket.shutdown(socket.SHUT_WR)
@@ -121,3 +126,21 @@ class Client:
         """Ends the connection with RST instead of FIN."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
+
+
+def has_ipv6() -> bool:
+    """Whether this machine has ::1."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def first_difference(wanted: bytes, came: bytes) -> str:
+    """Where an echo begins to differ from what was sent."""
+    for at, (one, other) in enumerate(zip(wanted, came, strict=False)):
+        if one != other:
+            return f"{len(came)} bytes; byte {at} is {other:02x} instead of {one:02x}"
+    return f"{len(came)} bytes, and then the end of the connection"

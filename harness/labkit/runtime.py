@@ -20,18 +20,17 @@ from pathlib import Path
 from labkit import paths
 from labkit.errors import HarnessError
 
-WINE = sys.platform != "win32"
 
 def path_for_program(path: Path) -> str:
     """The path as a Windows program must be given it."""
-    if not WINE:
+    if sys.platform == "win32":
         return str(path)
     return "Z:" + str(path).replace("/", "\\")
 
 
 # ---------------------------------------------------------------- starting and stopping programs
 
-if WINE:
+if sys.platform != "win32":
     import fcntl
 
     PREFIX = paths.BUILD / "wine"
@@ -53,13 +52,16 @@ if WINE:
 
     def _dll_directory() -> Path:
         beside = _loader().resolve().parent.parent
-        return _first_existing("Wine's DLLs", [
-            "/usr/lib/x86_64-linux-gnu/wine/x86_64-windows",
-            "/usr/lib/wine/x86_64-windows",
-            "/usr/lib64/wine/x86_64-windows",
-            str(beside / "lib" / "wine" / "x86_64-windows"),
-            str(beside / "lib64" / "wine" / "x86_64-windows"),
-        ])  # fmt: skip
+        return _first_existing(
+            "Wine's DLLs",
+            [
+                "/usr/lib/x86_64-linux-gnu/wine/x86_64-windows",
+                "/usr/lib/wine/x86_64-windows",
+                "/usr/lib64/wine/x86_64-windows",
+                str(beside / "lib" / "wine" / "x86_64-windows"),
+                str(beside / "lib64" / "wine" / "x86_64-windows"),
+            ],
+        )
 
     def environment() -> dict[str, str]:
         """For Wine and what it runs: the caller's, with the lab's own prefix and a UTF-8 locale."""
@@ -99,9 +101,15 @@ if WINE:
     def _quietly(*words: str | Path) -> int:
         # Not a pipe: the server and its services keep what the first process had for stdout.
         return subprocess.run(
-            words, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True, check=False, timeout=120,
-        ).returncode  # fmt: skip
+            words,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            check=False,
+            timeout=120,
+        ).returncode
 
     def _start_server() -> None:
         _make_prefix()
@@ -115,7 +123,7 @@ if WINE:
     def _end_server() -> None:
         RUNNING.unlink(missing_ok=True)
         _quietly(_server(), "-k")
-        # The directory of its socket stays behind in /tmp: under a name of Wine's, or one Debian's Wine notes down here.
+        # Its socket's directory stays behind in /tmp: under a name of Wine's, or one Debian's Wine notes down here.
         place = PREFIX.stat()
         shutil.rmtree(f"/tmp/.wine-{os.getuid()}/server-{place.st_dev:x}-{place.st_ino:x}", ignore_errors=True)
         name = PREFIX / "wineserver"

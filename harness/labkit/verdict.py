@@ -1,7 +1,9 @@
 """A verdict against a program, told so that a student can act on it."""
 
 from collections.abc import Iterable
+from typing import NoReturn
 
+from labkit.contract import call_errors
 from labkit.errata import catalogue
 from labkit.program import Run
 
@@ -12,7 +14,7 @@ class Rejected(AssertionError):
     """The program under test did not do what its contract says."""
 
 
-def reject(run: Run, *, expected: str, came: str, errata: Iterable[str] = (), asked: str = "") -> None:
+def reject(run: Run, *, expected: str, came: str, errata: Iterable[str] = (), asked: str = "") -> NoReturn:
     """Raises Rejected, with what was asked, expected and came, why it matters, and all the program printed."""
     rows = [("asked", f"{run.command}{'  (' + asked + ')' if asked else ''}"), ("expected", expected), ("came", came)]
     if run.ended_because:
@@ -27,7 +29,9 @@ def reject(run: Run, *, expected: str, came: str, errata: Iterable[str] = (), as
     raise Rejected("\n" + "\n".join(f"  {name:<10} {text}" for name, text in rows))
 
 
-def reject_unless(holds: bool, run: Run, *, expected: str, came: str, errata: Iterable[str] = (), asked: str = "") -> None:
+def reject_unless(
+    holds: bool, run: Run, *, expected: str, came: str, errata: Iterable[str] = (), asked: str = ""
+) -> None:
     if not holds:
         reject(run, expected=expected, came=came, errata=errata, asked=asked)
 
@@ -45,3 +49,23 @@ def _shown(name: str, lines: list[str]) -> list[tuple[str, str]]:
 def _visible(line: str) -> str:
     shown = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in line[:300])
     return shown + (f" ... ({len(line)} characters)" if len(line) > 300 else "") + ("␠" if line.endswith(" ") else "")
+
+
+def expect_exit_code(run: Run, code: int, errata: Iterable[str] = ("E12",)) -> None:
+    came = f"exit code {run.exit_code}"
+    reject_unless(run.exit_code == code, run, expected=f"exit code {code}", came=came, errata=errata)
+
+
+def expect_usage(run: Run) -> None:
+    """Wrong usage: the usage on stderr, nothing on stdout, exit code 2."""
+    expect_exit_code(run, 2)
+    holds = bool(run.stderr.strip()) and not run.stdout
+    reject_unless(holds, run, expected="the usage on stderr, nothing on stdout", came="see below", errata=("E12",))
+
+
+def expect_call_error(run: Run, call: str, errata: Iterable[str], codes: Iterable[int] = ()) -> None:
+    """A call that failed is named on stderr, with one of these codes if any are given, and the exit code is 1."""
+    named = [error for error in call_errors(run) if error.call == call and (not codes or error.code in codes)]
+    wanted = f"on stderr: error : {call} : {' or '.join(map(str, codes)) or 'CODE'} : ..."
+    reject_unless(bool(named), run, expected=wanted, came=run.stderr.strip() or "nothing", errata=errata)
+    expect_exit_code(run, 1, errata)

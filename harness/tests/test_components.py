@@ -3,6 +3,7 @@
 import importlib.util
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -35,11 +36,13 @@ def test_doctor_is_content_with_this_machine(capsys: pytest.CaptureFixture[str])
 
 @linux_only
 @pytest.mark.parametrize("component", NEEDED, ids=lambda component: component.name)
-def test_a_component_that_is_not_there_is_not_found(component: components.Component, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_component_that_is_not_there_is_not_found(
+    component: components.Component, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each way of finding a component sees when it is not there."""
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(components.Path, "exists", lambda path: False)
+    monkeypatch.setattr(Path, "exists", lambda path: False)
     assert not components.is_found(component)
 
 

@@ -25,10 +25,17 @@ def test_a_good_report_is_read() -> None:
     assert (report.error, report.bytes, report.data) == (0, 3, "61 62 63")
 
 
-@pytest.mark.parametrize(("line", "field"), [
-    ("main : pending", "started"), ("foo : I/O Complete", "complete"), ("error : 0", "error"), ("bytes : 3", "bytes"),
-    ("main : data : 61 62 63", "data"), ("Main Continue ..", "main_continue"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        ("main : pending", "started"),
+        ("foo : I/O Complete", "complete"),
+        ("error : 0", "error"),
+        ("bytes : 3", "bytes"),
+        ("main : data : 61 62 63", "data"),
+        ("Main Continue ..", "main_continue"),
+    ],
+)
 def test_a_missing_line_is_missed(line: str, field: str) -> None:
     """Without its line, a fact is not there."""
     report = read_report(2, printed(GOOD_STAGE_2.replace(line + "\n", "")))
@@ -50,10 +57,16 @@ def test_who_speaks_matters() -> None:
 def test_errors_are_read_without_suffixes() -> None:
     """CreateFileW is CreateFile, CancelIoEx is CancelIo, WSASocketW is WSASocket; the text is free."""
     run = printed("", "error : CreateFileW : 2 : gone\nerror : CancelIoEx : 6 : x\nerror : WSASocketW : 1 : y\nnoise\n")
-    assert [(error.call, error.code) for error in call_errors(run)] == [("CreateFile", 2), ("CancelIo", 6), ("WSASocket", 1)]
+    assert [(error.call, error.code) for error in call_errors(run)] == [
+        ("CreateFile", 2),
+        ("CancelIo", 6),
+        ("WSASocket", 1),
+    ]
 
 
-@pytest.mark.parametrize("wrong", ["error : CreateFile : two : gone", "CreateFile : 2 : gone", "error : CreateFile : 2"])
+@pytest.mark.parametrize(
+    "wrong", ["error : CreateFile : two : gone", "CreateFile : 2 : gone", "error : CreateFile : 2"]
+)
 def test_other_lines_are_no_errors(wrong: str) -> None:
     """A line of another form names no call."""
     assert call_errors(printed("", wrong)) == []
@@ -62,17 +75,29 @@ def test_other_lines_are_no_errors(wrong: str) -> None:
 def test_blocks_are_read() -> None:
     """COMPLETE, FAILED and done are read, with keys where there are keys."""
     report = block_report(
-        printed("Main Continue ..\nCOMPLETE : 100, 1, 2 : 4d 5a\nFAILED : 200, 3, 38 : End of file.\n"
-                "done : 2 reads, 2 bytes, 1 failed\n"), keys=True)  # fmt: skip
+        printed(
+            "Main Continue ..\nCOMPLETE : 100, 1, 2 : 4d 5a\nFAILED : 200, 3, 38 : End of file.\n"
+            "done : 2 reads, 2 bytes, 1 failed\n"
+        ),
+        keys=True,
+    )
     assert report.blocks == [BlockLine(100, 1, bytes=2, data="4d 5a"), BlockLine(200, 3, error=38)]
     assert report.done == (2, 2, 1)
     assert report.unreadable == []
 
 
-@pytest.mark.parametrize("line", [
-    "COMPLETE : 1, 4096 : 4d", "COMPLETE : 100, 1, 4096", "COMPLETE : 100, 1, 2 : 4d 5aCOMPLETE : 100, 2, 2 : 4d 5a",
-    "COMPLETE : 100, 1, 4096 : 4D 5A", "FAILED : 100, 1, 38", "done : 2 reads, 1 failed", "anything else",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "line",
+    [
+        "COMPLETE : 1, 4096 : 4d",
+        "COMPLETE : 100, 1, 4096",
+        "COMPLETE : 100, 1, 2 : 4d 5aCOMPLETE : 100, 2, 2 : 4d 5a",
+        "COMPLETE : 100, 1, 4096 : 4D 5A",
+        "FAILED : 100, 1, 38",
+        "done : 2 reads, 1 failed",
+        "anything else",
+    ],
+)
 def test_other_lines_are_unreadable(line: str) -> None:
     """Lines that ran into each other, lack a part or are something else are told apart."""
     assert block_report(printed(line + "\n"), keys=True).unreadable == [line]

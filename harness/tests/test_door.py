@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="harness/lab is 
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Path:
-    """A copy of the lab without a build, in a path with spaces, and a folder `bin` for commands that record their call."""
+    """A copy of the lab without a build, in a path with spaces, and a folder for commands that note their call."""
     lab = tmp_path / "a lab"
     shutil.copytree(paths.HARNESS, lab / "harness", ignore=shutil.ignore_patterns("__pycache__"))
     (lab / "bin").mkdir()
@@ -40,8 +40,15 @@ def need(lab: Path, *lines: str) -> None:
 
 def knock(lab: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PATH": f"{lab}/bin:{os.environ['PATH']}"}
-    return subprocess.run([lab / "harness" / "lab", *words], env=environment, stdin=subprocess.DEVNULL, cwd="/",
-                          capture_output=True, text=True, check=False)  # fmt: skip
+    return subprocess.run(
+        [lab / "harness" / "lab", *words],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_what_is_missing_is_installed_once(lab: Path) -> None:

@@ -47,7 +47,9 @@ def test_the_catalogue_is_whole() -> None:
 @by_stage
 def test_every_erratum_is_annotated(stage: Stage) -> None:
     """Every erratum of a stage stands, by its id, in a comment of the stage's source, and no id is unknown."""
-    comments = [comment for file in sources_of(stage) for comment in re.findall(r"//.*", file.read_text(encoding="utf-8"))]
+    comments = [
+        comment for file in sources_of(stage) for comment in re.findall(r"//.*", file.read_text(encoding="utf-8"))
+    ]
     annotated = set(ID.findall("\n".join(comments)))
     assert ids_of(stage) - annotated == set()
     assert annotated - catalogue().keys() == set()
@@ -64,7 +66,9 @@ def test_the_readme_lists_the_errata(stage: Stage) -> None:
 def test_the_mechanisms_stay_small() -> None:
     """Stages 1 to 3 fit two screens a file, stage 4's mechanism under 200 lines, the server under 300."""
     limits = {"01": 120, "02": 120, "03": 120, "04": 199, "05": 299}
-    lengths = {file: len(file.read_text(encoding="utf-8").splitlines()) for stage in STAGES for file in sources_of(stage)}
+    lengths = {
+        file: len(file.read_text(encoding="utf-8").splitlines()) for stage in STAGES for file in sources_of(stage)
+    }
     too_long = {str(file): length for file, length in lengths.items() if length > limits[file.parent.name[:2]]}
     assert too_long == {}
 
@@ -74,8 +78,19 @@ def test_the_mechanisms_stay_small() -> None:
 def test_one_compiler_command_builds_it(main: Path, tmp_path: Path) -> None:
     """Each program compiles with one command of g++, without a warning."""
     compiler = shutil.which("x86_64-w64-mingw32-g++-posix") or "x86_64-w64-mingw32-g++"
-    command = [compiler, "-std=c++20", "-municode", "-static", *WARNINGS, "-I", "harness/include",
-               str(main.relative_to(paths.ROOT)), "-o", str(tmp_path / "program.exe"), "-lws2_32"]  # fmt: skip
+    command = [
+        compiler,
+        "-std=c++20",
+        "-municode",
+        "-static",
+        *WARNINGS,
+        "-I",
+        "harness/include",
+        str(main.relative_to(paths.ROOT)),
+        "-o",
+        str(tmp_path / "program.exe"),
+        "-lws2_32",
+    ]
     result = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
@@ -86,23 +101,47 @@ def test_one_compiler_command_builds_it(main: Path, tmp_path: Path) -> None:
 @by_main
 def test_clang_takes_it_too(main: Path) -> None:
     """Each program compiles with clang and the same warnings, without one."""
-    library = Path(subprocess.run(
-        [shutil.which("x86_64-w64-mingw32-g++-posix") or "x86_64-w64-mingw32-g++", "-print-file-name=include"],
-        capture_output=True, text=True, check=True).stdout.strip()).parent / "include" / "c++"  # fmt: skip
-    command = ["clang++", "--target=x86_64-w64-mingw32", "-std=c++20", "-municode", *WARNINGS, "-I", "harness/include",
-               "-stdlib++-isystem", str(library), "-stdlib++-isystem", str(library / "x86_64-w64-mingw32"),
-               "-fsyntax-only", str(main.relative_to(paths.ROOT))]  # fmt: skip
+    library = (
+        Path(
+            subprocess.run(
+                [shutil.which("x86_64-w64-mingw32-g++-posix") or "x86_64-w64-mingw32-g++", "-print-file-name=include"],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout.strip()
+        ).parent
+        / "include"
+        / "c++"
+    )
+    command = [
+        "clang++",
+        "--target=x86_64-w64-mingw32",
+        "-std=c++20",
+        "-municode",
+        *WARNINGS,
+        "-I",
+        "harness/include",
+        "-stdlib++-isystem",
+        str(library),
+        "-stdlib++-isystem",
+        str(library / "x86_64-w64-mingw32"),
+        "-fsyntax-only",
+        str(main.relative_to(paths.ROOT)),
+    ]
     result = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
 
 
-@pytest.mark.skipif(shutil.which("clang-format") is None, reason="clang-format is not installed; the lab does not need it")
+@pytest.mark.skipif(
+    shutil.which("clang-format") is None, reason="clang-format is not installed; the lab does not need it"
+)
 def test_the_sources_are_formatted() -> None:
     """clang-format has nothing to change."""
     files = [str(f) for pattern in ("0*/*.[ch]pp", "harness/*/*.[ch]pp") for f in sorted(paths.ROOT.glob(pattern))]
-    result = subprocess.run(["clang-format", "--dry-run", "--Werror", *files], cwd=paths.ROOT, capture_output=True,
-                            text=True, check=False)  # fmt: skip
+    result = subprocess.run(
+        ["clang-format", "--dry-run", "--Werror", *files], cwd=paths.ROOT, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr
 
 
