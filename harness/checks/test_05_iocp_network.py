@@ -2,7 +2,6 @@
 
 import contextlib
 import random
-import socket
 import threading
 from collections.abc import Iterator
 
