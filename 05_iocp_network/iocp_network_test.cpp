@@ -60,16 +60,18 @@ public:
     Socket client() const { return connect_to(addresses_.front()); }
     std::string next_line() { return output_.next_line(); }
 
-    // Returns when run has returned, with the lines that are left.
+    // Returns when run has returned, with the lines that are left. Nothing a client did was worth an error.
     Lines stop()
     {
         SetEvent(stop_requested_.get());
         thread_.join();
+        EXPECT_EQ(errors_.rest(), Lines{});
         return output_.rest();
     }
 
 private:
     units::Captured output_{STD_OUTPUT_HANDLE};
+    units::Captured errors_{STD_ERROR_HANDLE};
     lab::Event stop_requested_ = units::manual_reset_event();
     std::vector<Address> addresses_;
     std::unique_ptr<Server> server_;

@@ -1,10 +1,11 @@
 // pipe_feeder: the far end of named pipes, steered by lines on stdin, so that a check decides when a read has data,
 // stays without, or loses its peer. One answer on stdout for each line:
 //
-//     create NAME      -> created NAME        makes \\.\pipe\NAME, one instance, byte mode
-//     connect NAME     -> connected NAME      returns when a program has opened it
-//     write NAME HEX   -> wrote NAME          the bytes are in the pipe, read or not
-//     close NAME       -> closed NAME         the reader finds what was written, then a broken pipe (109)
+//     create NAME        -> created NAME      makes \\.\pipe\NAME, one instance, byte mode
+//     connect NAME MS    -> connected NAME    a program has opened it
+//                        or waiting NAME      nobody has, for so many milliseconds
+//     write NAME HEX     -> wrote NAME        the bytes are in the pipe, read or not
+//     close NAME         -> closed NAME       the reader finds what was written, then a broken pipe (109)
 //
 // A line that cannot be carried out answers `error : CALL : CODE : text`. The end of stdin ends the program.
 #include "lab.hpp"
@@ -16,55 +17,93 @@
 
 namespace {
 
-using Pipes = std::map<std::string, lab::File>; // a pipe's server end fails with INVALID_HANDLE_VALUE, as a file does
+// The server's end of one pipe. Overlapped, so that waiting for a program that never comes can be given up.
+class Pipe {
+public:
+    explicit Pipe(const std::string& name)
+        : pipe_(CreateNamedPipeA(("\\\\.\\pipe\\" + name).c_str(), PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED,
+                                 PIPE_TYPE_BYTE | PIPE_READMODE_BYTE | PIPE_WAIT, 1, room, room, 0, nullptr)),
+          done_(CreateEventW(nullptr, TRUE, FALSE, nullptr))
+    {
+        if (!pipe_)
+            throw lab::Win32Error{"CreateNamedPipe", GetLastError()};
+        if (!done_)
+            throw lab::Win32Error{"CreateEvent", GetLastError()};
+        request_.hEvent = done_.get();
+        if (!ConnectNamedPipe(pipe_.get(), &request_)) {
+            const DWORD error = GetLastError();
+            if (error != ERROR_IO_PENDING && error != ERROR_PIPE_CONNECTED)
+                throw lab::Win32Error{"ConnectNamedPipe", error};
+            connecting_ = error == ERROR_IO_PENDING;
+        }
+    }
+    Pipe(const Pipe&) = delete;
+    Pipe& operator=(const Pipe&) = delete;
+    ~Pipe()
+    {
+        if (connecting_ && (CancelIoEx(pipe_.get(), &request_) || GetLastError() == ERROR_NOT_FOUND)) {
+            DWORD bytes = 0;
+            GetOverlappedResult(pipe_.get(), &request_, &bytes, TRUE); // request_ is the kernel's until then
+        }
+    }
 
-constexpr DWORD room = 1 << 20; // so much may wait in a pipe unread before write blocks
+    // True once a program has opened the pipe; false if none has within timeout_ms.
+    bool is_opened(DWORD timeout_ms)
+    {
+        if (connecting_ && WaitForSingleObject(done_.get(), timeout_ms) != WAIT_OBJECT_0)
+            return false;
+        connecting_ = false;
+        return true;
+    }
 
-void create(Pipes& pipes, const std::string& name)
-{
-    const std::string path = "\\\\.\\pipe\\" + name;
-    lab::File pipe{CreateNamedPipeA(path.c_str(), PIPE_ACCESS_DUPLEX, PIPE_TYPE_BYTE | PIPE_READMODE_BYTE | PIPE_WAIT,
-                                    1, room, room, 0, nullptr)};
-    if (!pipe)
-        throw lab::Win32Error{"CreateNamedPipe", GetLastError()};
-    pipes.insert_or_assign(name, std::move(pipe));
-}
+    void write(const std::vector<unsigned char>& bytes)
+    {
+        DWORD written = 0;
+        const auto size = static_cast<DWORD>(bytes.size());
+        if (!WriteFile(pipe_.get(), bytes.data(), size, nullptr, &request_) && GetLastError() != ERROR_IO_PENDING)
+            throw lab::Win32Error{"WriteFile", GetLastError()};
+        if (!GetOverlappedResult(pipe_.get(), &request_, &written, TRUE) || written != size)
+            throw lab::Win32Error{"WriteFile", GetLastError()};
+    }
 
-void connect(HANDLE pipe)
-{
-    if (!ConnectNamedPipe(pipe, nullptr) && GetLastError() != ERROR_PIPE_CONNECTED) // it was quicker than we
-        throw lab::Win32Error{"ConnectNamedPipe", GetLastError()};
-}
+private:
+    static constexpr DWORD room = 1 << 20; // so much may wait in a pipe unread before write waits
 
-void write(HANDLE pipe, const std::string& hex)
+    lab::File pipe_; // CreateNamedPipe fails with INVALID_HANDLE_VALUE, as CreateFile does
+    lab::Event done_;
+    OVERLAPPED request_{};
+    bool connecting_ = false;
+};
+
+using Pipes = std::map<std::string, Pipe>;
+
+std::vector<unsigned char> bytes_of(const std::string& hex)
 {
     std::vector<unsigned char> bytes;
     for (std::size_t i = 0; i + 1 < hex.size(); i += 2)
         bytes.push_back(static_cast<unsigned char>(std::stoul(hex.substr(i, 2), nullptr, 16)));
-    DWORD written = 0;
-    if (!WriteFile(pipe, bytes.data(), static_cast<DWORD>(bytes.size()), &written, nullptr) || written != bytes.size())
-        throw lab::Win32Error{"WriteFile", GetLastError()};
+    return bytes;
 }
 
-const char* carry_out(Pipes& pipes, const std::string& verb, const std::string& name, const std::string& hex)
+const char* carry_out(Pipes& pipes, const std::string& verb, const std::string& name, const std::string& rest)
 {
     if (verb == "create") {
-        create(pipes, name);
+        if (!pipes.try_emplace(name, name).second)
+            throw lab::Win32Error{"close comes first", ERROR_ALREADY_EXISTS};
         return "created ";
     }
-    const auto pipe = pipes.find(name);
-    if (pipe == pipes.end())
+    const auto found = pipes.find(name);
+    if (found == pipes.end())
         throw lab::Win32Error{"create comes first", ERROR_FILE_NOT_FOUND};
-    if (verb == "connect") {
-        connect(pipe->second.get());
-        return "connected ";
-    }
+    Pipe& pipe = found->second;
+    if (verb == "connect")
+        return pipe.is_opened(static_cast<DWORD>(std::stoul(rest))) ? "connected " : "waiting ";
     if (verb == "write") {
-        write(pipe->second.get(), hex);
+        pipe.write(bytes_of(rest));
         return "wrote ";
     }
     if (verb == "close") {
-        pipes.erase(pipe);
+        pipes.erase(found);
         return "closed ";
     }
     throw lab::Win32Error{"no such command", ERROR_INVALID_FUNCTION};
@@ -79,10 +118,10 @@ int wmain()
         std::istringstream words(line);
         std::string verb;
         std::string name;
-        std::string hex;
-        words >> verb >> name >> hex;
+        std::string rest;
+        words >> verb >> name >> rest;
         try {
-            lab::print_line(carry_out(pipes, verb, name, hex), name);
+            lab::print_line(carry_out(pipes, verb, name, rest), name);
         } catch (const lab::Win32Error& error) {
             lab::print_line("error : ", error.call, " : ", error.code, " : ", lab::system_text(error.code));
         }

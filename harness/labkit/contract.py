@@ -91,6 +91,13 @@ class BlockLine:
     data: str | None = None
     error: int | None = None
 
+    def __str__(self) -> str:
+        """As a program prints it."""
+        where = f"{self.key}, {self.id}" if self.key is not None else f"{self.id}"
+        if self.error is not None:
+            return f"FAILED : {where}, {self.error} : ..."
+        return f"COMPLETE : {where}, {self.bytes} : {self.data}"
+
 
 @dataclass(frozen=True)
 class BlockReport:

@@ -3,11 +3,24 @@
 import itertools
 import os
 import subprocess
+import time
 from types import TracebackType
 
 from labkit import paths
 from labkit.errors import HarnessError
 from labkit.program import PATIENCE_S, Program
+
+
+# What a write says when the other end is closed: no data, broken pipe, not connected.
+READER_GONE = (232, 109, 233)
+
+
+class CannotFeed(HarnessError):
+    """The feeder could not carry out a line."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code  # of the Win32 call that failed
 
 
 class Feeder:
@@ -24,8 +37,8 @@ class Feeder:
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self._program.end()
 
-    def tell(self, command: str, patience_s: float = PATIENCE_S) -> None:
-        """Sends one line and returns when it was carried out. Raises HarnessError if it was not."""
+    def tell(self, command: str, patience_s: float = PATIENCE_S) -> str:
+        """Sends one line and returns the answer's first word. Raises CannotFeed if it was not carried out."""
         stdin = self._program.process.stdin
         assert stdin is not None
         try:
@@ -38,7 +51,8 @@ class Feeder:
             raise HarnessError(f"the pipe feeder did not answer: {command[:80]}")
         answer = self._program.text().splitlines()[self._answers - 1]
         if answer.startswith("error"):
-            raise HarnessError(f"the pipe feeder: {command[:80]}: {answer}")
+            raise CannotFeed(f"the pipe feeder: {command[:80]}: {answer}", int(answer.split(" : ")[2]))
+        return answer.split()[0]
 
     def pipe(self) -> "FedPipe":
         """A new pipe that nobody has opened yet."""
@@ -58,11 +72,21 @@ class FedPipe:
     def path(self) -> str:
         return rf"\\.\pipe\{self._name}"
 
-    def wait_until_opened(self) -> None:
-        self._feeder.tell(f"connect {self._name}")
+    def wait_until_opened(self, program: Program) -> bool:
+        """True once the program has opened the pipe; False when it has ended, or hangs, without having done so."""
+        deadline = time.monotonic() + PATIENCE_S
+        while self._feeder.tell(f"connect {self._name} 100") == "waiting":
+            if program.process.poll() is not None or time.monotonic() > deadline:
+                return False
+        return True
 
     def write(self, data: bytes) -> None:
-        self._feeder.tell(f"write {self._name} {data.hex()}")
+        """Puts the data into the pipe. If the reader has gone there is nobody to take it: its own output tells why."""
+        try:
+            self._feeder.tell(f"write {self._name} {data.hex()}")
+        except CannotFeed as failure:
+            if failure.code not in READER_GONE:
+                raise
 
     def close(self) -> None:
         self._feeder.tell(f"close {self._name}")

@@ -18,7 +18,7 @@ from labkit.errors import HarnessError
 
 # How long a program may take before it counts as hanging. Far beyond what any of them needs, also on a busy machine: a
 # verdict never comes from how long something took, only from its never ending.
-PATIENCE_S = 60.0
+PATIENCE_S = 20.0
 
 # A program that prints more than this is ended.
 MOST_OUTPUT = 8 << 20

@@ -9,7 +9,7 @@ import pytest
 
 from labkit import builder
 from labkit.errors import HarnessError
-from labkit.feeder import Feeder
+from labkit.feeder import CannotFeed, Feeder
 from labkit.program import MOST_OUTPUT, Program, run
 
 pytestmark = pytest.mark.skipif(builder.PRESET != "mingw", reason="the small programs here are built with mingw-w64")
@@ -95,12 +95,12 @@ def test_a_program_that_is_not_there_is_the_harness_s_failure(tmp_path: Path) ->
         run(tmp_path / "nothing.exe")
 
 
-@pytest.mark.parametrize("line", ["connect nobody", "write nobody 00", "close nobody", "dance there", "create there"])
+@pytest.mark.parametrize("line", ["connect nobody 0", "write nobody 00", "close nobody", "dance there", "create there"])
 def test_a_feeder_that_cannot_says_so(feeder: Feeder, line: str) -> None:
     """What the pipe feeder cannot carry out is a failure of the harness, with the reason, and it goes on."""
     if line.endswith("there"):
         feeder.tell("create there")
-    with pytest.raises(HarnessError, match="error : "):
+    with pytest.raises(CannotFeed, match="error : "):
         feeder.tell(line)
     if line.endswith("there"):
         feeder.tell("close there")
