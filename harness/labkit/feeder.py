@@ -10,7 +10,6 @@ from labkit import paths
 from labkit.errors import HarnessError
 from labkit.program import PATIENCE_S, Program
 
-
 # What a write says when the other end is closed: no data, broken pipe, not connected.
 READER_GONE = (232, 109, 233)
 
