@@ -18,6 +18,7 @@ from labkit.contract import (
     FILE_NOT_FOUND,
     INVALID_PARAMETER,
     OPERATION_ABORTED,
+    ReadReport,
     hex_of,
     read_report,
 )
@@ -78,12 +79,19 @@ class SingleReadChecks:
 
     # ------------------------------------------------ judging it
 
+    def symptom_of(self, report: ReadReport) -> tuple[str, ...]:
+        """The erratum that a report points to by itself, whatever was being checked."""
+        if self.stage > 1 and report.main_continue and not report.complete:  # main went on and ended; foo never spoke
+            return ("T9",) if self.stage == 2 else ("P10",)
+        if self.stage > 1 and (report.error or 0) >= 0x80000000:  # a Win32 code is small; a failed NTSTATUS is not
+            return ("T13",)
+        return ()
+
     def expect_data(self, run: Run, data: bytes, *, of: str, errata: tuple[str, ...]) -> None:
         """A read that succeeded and brought these bytes."""
         report = read_report(self.stage, run)
         wanted = f"error : 0, bytes : {len(data)}, data : {hex_of(data)} ({of})"
-        if self.stage > 1 and report.main_continue and not report.complete:  # main has gone on, and foo never spoke
-            errata = ("T9",) if self.stage == 2 else ("P10",)
+        errata = self.symptom_of(report) or errata
         holds = (report.error, report.bytes, report.data) == (0, len(data), hex_of(data)) and report.complete
         reject_unless(holds, run, expected=wanted, came=str(report), errata=errata)
         reject_unless(
@@ -102,10 +110,7 @@ class SingleReadChecks:
         report = read_report(self.stage, run)
         if refused_too and not report.complete:
             return self.expect_refused(run, "ReadFile", code, errata=errata)
-        if (
-            self.stage > 1 and (report.error or 0) >= 0x80000000
-        ):  # a Win32 code is small; an NTSTATUS of an error is not
-            errata = ("T13",)
+        errata = self.symptom_of(report) or errata
         wanted = f"error : {code}, bytes : 0, no data line ({of})"
         holds = (report.error, report.bytes, report.data) == (code, 0, None) and report.complete
         reject_unless(holds, run, expected=wanted, came=str(report), errata=errata)
@@ -126,20 +131,13 @@ class SingleReadChecks:
         """Without arguments it reads kernel32.dll from the system directory."""
         result = run(executable(self.program))
         report = read_report(self.stage, result)
+        holds = (report.error, report.bytes) == (0, BLOCK) and (report.data or "").startswith("4d 5a")
         reject_unless(
-            (report.error, report.bytes) == (0, BLOCK),
+            holds,
             result,
-            expected="error : 0, bytes : 4096",
+            expected="error : 0, bytes : 4096, data : 4d 5a ... (how every Windows program starts)",
             came=str(report),
-            errata=("E9",),
-        )
-        starts_as_a_program_does = (report.data or "").startswith("4d 5a")
-        reject_unless(
-            starts_as_a_program_does,
-            result,
-            expected="data : 4d 5a ... (how every Windows program starts)",
-            came=str(report),
-            errata=("E9",),
+            errata=self.symptom_of(report) or ("E9",),
         )
 
     @pytest.mark.parametrize("offset", [0, 8, BLOCK, 5 * BLOCK + 3])

@@ -51,7 +51,7 @@ def line_for(where: tuple[int | None, int], outcome: bytes | int) -> BlockLine:
     return BlockLine(*where, bytes=len(outcome), data=hex_of(outcome))
 
 
-def expect_blocks(result: Run, wanted: Outcomes, *, errata: tuple[str, ...]) -> None:
+def expect_blocks(result: Run, wanted: Outcomes, *, errata: tuple[str, ...] = ("F1",)) -> None:
     """Exactly these reads, by (key, id), each with the bytes it brought or the code it failed with; the sums; the exit
     code that follows from them."""
     report = report_of(result)
@@ -92,7 +92,7 @@ class TestFourReads:
             (None, 3): two[:BLOCK],
             (None, 4): two[BLOCK : 2 * BLOCK],
         }
-        expect_blocks(result, wanted, errata=("F1",))
+        expect_blocks(result, wanted)
         reject_unless(
             "Main Continue .." in result.lines, result, expected="Main Continue ..", came="no such line", errata=("F4",)
         )
@@ -120,7 +120,7 @@ class TestFourReads:
             (None, 3): END_OF_FILE,
             (None, 4): END_OF_FILE,
         }
-        expect_blocks(result, wanted, errata=("F1", "F3"))
+        expect_blocks(result, wanted)
 
     def test_pipes_may_answer_in_any_order(self, feeder: Feeder) -> None:
         """Four reads pend on two pipes; it waits for all of them, whichever comes first."""
@@ -134,7 +134,7 @@ class TestFourReads:
             result = program.wait()
         blocks = [pattern(BLOCK), pattern(BLOCK, BLOCK)]
         wanted: Outcomes = {(None, i + 1): blocks[i % 2] for i in range(4)}
-        expect_blocks(result, wanted, errata=("F4",))
+        expect_blocks(result, wanted)
 
     def test_a_broken_pipe_fails_its_own_reads(self, feeder: Feeder, tmp_path: Path) -> None:
         """Both reads of a pipe whose peer goes away fail with 109; those of the file are done."""
@@ -150,7 +150,7 @@ class TestFourReads:
             (None, 3): data[:BLOCK],
             (None, 4): data[BLOCK:],
         }
-        expect_blocks(result, wanted, errata=("F3",))
+        expect_blocks(result, wanted)
 
     @pytest.mark.parametrize("missing", [0, 1])
     def test_a_missing_file_is_reported(self, tmp_path: Path, missing: int) -> None:
@@ -187,7 +187,7 @@ class TestIocpFiles:
             for block in range(7):
                 wanted[100 * (number + 1), 7 * number + block + 1] = data[block * BLOCK : (block + 1) * BLOCK]
         result = run(IOCP_FILES, "--blocks", "7", *options.split(), *shown(*files))
-        expect_blocks(result, wanted, errata=("F1", "F10"))
+        expect_blocks(result, wanted)
         reject_unless("Main Continue .." in result.lines, result, expected="Main Continue ..", came="no such line")
 
     def test_without_arguments_it_reads_system_files(self) -> None:
@@ -213,7 +213,7 @@ class TestIocpFiles:
         result = run(IOCP_FILES, "--blocks", "0", "--block", "1000", *shown(tmp_path / "whole.bin"))
         pieces = [data[at : at + 1000] for at in range(0, size, 1000)]
         wanted: Outcomes = {(100, i + 1): piece for i, piece in enumerate(pieces)}
-        expect_blocks(result, wanted, errata=("F1",))
+        expect_blocks(result, wanted)
 
     def test_the_offset_has_64_bits(self, tmp_path: Path) -> None:
         """Reads beyond 2 GiB and 4 GiB are past the end of a small file; an offset cut to 32 bits would not be."""
@@ -236,7 +236,7 @@ class TestIocpFiles:
         wanted: Outcomes = {(100, 1): short[:BLOCK], (100, 2): short[BLOCK:]}
         wanted |= {(100, id): END_OF_FILE for id in (3, 4, 5)}
         wanted |= {(200, 6 + i): full[i * BLOCK : (i + 1) * BLOCK] for i in range(5)}
-        expect_blocks(result, wanted, errata=("F12",))
+        expect_blocks(result, wanted)
 
     def test_failed_requests_do_not_end_the_workers(self, feeder: Feeder) -> None:
         """Four requests fail on a broken pipe; two workers are still there for the other pipe."""
@@ -283,7 +283,7 @@ class TestIocpFiles:
                         errata=("F19",),
                     )
             result = program.wait()
-        expect_blocks(result, {(100 * (i + 1), i + 1): pattern(64, i << 8) for i in range(50)}, errata=("F10",))
+        expect_blocks(result, {(100 * (i + 1), i + 1): pattern(64, i << 8) for i in range(50)})
 
     def test_a_peer_that_goes_away_midway(self, feeder: Feeder) -> None:
         """With one request at a time, a pipe that breaks midway fails the reads that are left: pending or refused."""
@@ -295,7 +295,7 @@ class TestIocpFiles:
             pipe.close()
             result = program.wait()
         wanted: Outcomes = {(100, 1): pattern(BLOCK)}
-        expect_blocks(result, wanted | {(100, id): BROKEN_PIPE for id in (2, 3, 4, 5)}, errata=("F22",))
+        expect_blocks(result, wanted | {(100, id): BROKEN_PIPE for id in (2, 3, 4, 5)})
 
     def test_a_missing_file_is_reported(self, tmp_path: Path) -> None:
         """A file that is not there is reported, and nobody waits for its reads."""
@@ -315,14 +315,14 @@ class TestIocpFiles:
         data = patterned(tmp_path / "big.bin", 2000 * 64)
         words = ["--blocks", "0", "--block", "64", "--threads", "8", "--depth", "64"]
         result = run(IOCP_FILES, *words, *shown(tmp_path / "big.bin"))
-        expect_blocks(result, {(100, i + 1): data[i * 64 : i * 64 + 64] for i in range(2000)}, errata=("F24",))
+        expect_blocks(result, {(100, i + 1): data[i * 64 : i * 64 + 64] for i in range(2000)})
 
     def test_every_run_ends(self, tmp_path: Path) -> None:
         """Twenty runs in a row report every read and end."""
         data = patterned(tmp_path / "again.bin", 2 * BLOCK)
         for _ in range(20):
             result = run(IOCP_FILES, *shown(tmp_path / "again.bin"))
-            expect_blocks(result, {(100, 1): data[:BLOCK], (100, 2): data[BLOCK:]}, errata=("F19",))
+            expect_blocks(result, {(100, 1): data[:BLOCK], (100, 2): data[BLOCK:]})
 
     @pytest.mark.parametrize(
         "words",
