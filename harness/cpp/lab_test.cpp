@@ -10,6 +10,64 @@ namespace {
 using units::Captured;
 using units::Lines;
 
+// ---------------------------------------------------------------- owners, which everything below relies on
+
+HANDLE new_event()
+{
+    const HANDLE event = CreateEventW(nullptr, TRUE, FALSE, nullptr);
+    EXPECT_NE(event, nullptr);
+    return event;
+}
+
+TEST(Owner, ClosesItsHandleWhenItGoes)
+{
+    const HANDLE handle = new_event();
+    {
+        const lab::Event owner{handle};
+        EXPECT_EQ(owner.get(), handle);
+        EXPECT_TRUE(units::is_open(handle));
+    }
+    EXPECT_FALSE(units::is_open(handle));
+}
+
+TEST(Owner, KnowsWhichValueMeansNone)
+{
+    EXPECT_FALSE(lab::File{});
+    EXPECT_FALSE(lab::File{INVALID_HANDLE_VALUE});
+    EXPECT_FALSE(lab::Event{});
+    EXPECT_FALSE(lab::Event{nullptr});
+    EXPECT_TRUE(lab::Event{new_event()});
+}
+
+TEST(Owner, MovesItsHandleAndNoLongerClosesIt)
+{
+    const HANDLE handle = new_event();
+    {
+        lab::Event target;
+        {
+            lab::Event source{handle};
+            lab::Event moved{std::move(source)};
+            EXPECT_FALSE(source); // NOLINT: what is left of it is the point
+            EXPECT_EQ(moved.get(), handle);
+            target = std::move(moved);
+        }
+        EXPECT_TRUE(units::is_open(handle)) << "closed by an owner that had given it away";
+        EXPECT_EQ(target.get(), handle);
+    }
+    EXPECT_FALSE(units::is_open(handle));
+}
+
+TEST(Owner, ClosesWhatItHeldBeforeAnAssignment)
+{
+    const HANDLE before = new_event();
+    const HANDLE after = new_event();
+    lab::Event owner{before};
+    owner = lab::Event{after};
+    EXPECT_FALSE(units::is_open(before));
+    EXPECT_TRUE(units::is_open(after));
+    EXPECT_EQ(owner.get(), after);
+}
+
 // ---------------------------------------------------------------- text
 
 TEST(ToUtf8, KeepsEnglishAndKorean)
@@ -151,63 +209,7 @@ TEST(EndProcessDeathTest, ReportsAndLeavesWithOne)
                 "error : GetQueuedCompletionStatus : 6 : ");
 }
 
-// ---------------------------------------------------------------- owners
-
-HANDLE new_event()
-{
-    const HANDLE event = CreateEventW(nullptr, TRUE, FALSE, nullptr);
-    EXPECT_NE(event, nullptr);
-    return event;
-}
-
-TEST(Owner, ClosesItsHandleWhenItGoes)
-{
-    const HANDLE handle = new_event();
-    {
-        const lab::Event owner{handle};
-        EXPECT_EQ(owner.get(), handle);
-        EXPECT_TRUE(units::is_open(handle));
-    }
-    EXPECT_FALSE(units::is_open(handle));
-}
-
-TEST(Owner, KnowsWhichValueMeansNone)
-{
-    EXPECT_FALSE(lab::File{});
-    EXPECT_FALSE(lab::File{INVALID_HANDLE_VALUE});
-    EXPECT_FALSE(lab::Event{});
-    EXPECT_FALSE(lab::Event{nullptr});
-    EXPECT_TRUE(lab::Event{new_event()});
-}
-
-TEST(Owner, MovesItsHandleAndNoLongerClosesIt)
-{
-    const HANDLE handle = new_event();
-    {
-        lab::Event target;
-        {
-            lab::Event source{handle};
-            lab::Event moved{std::move(source)};
-            EXPECT_FALSE(source); // NOLINT: what is left of it is the point
-            EXPECT_EQ(moved.get(), handle);
-            target = std::move(moved);
-        }
-        EXPECT_TRUE(units::is_open(handle)) << "closed by an owner that had given it away";
-        EXPECT_EQ(target.get(), handle);
-    }
-    EXPECT_FALSE(units::is_open(handle));
-}
-
-TEST(Owner, ClosesWhatItHeldBeforeAnAssignment)
-{
-    const HANDLE before = new_event();
-    const HANDLE after = new_event();
-    lab::Event owner{before};
-    owner = lab::Event{after};
-    EXPECT_FALSE(units::is_open(before));
-    EXPECT_TRUE(units::is_open(after));
-    EXPECT_EQ(owner.get(), after);
-}
+// ---------------------------------------------------------------- threads
 
 DWORD WINAPI wait_then_count(void* argument)
 {
