@@ -161,8 +161,9 @@ inline std::vector<Listener> listen_on_all(const std::vector<Address>& addresses
                 throw lab::Win32Error{"bind", missing};
             return listeners;
         } catch (const lab::Win32Error& error) {
-            // A port that was free in one family and taken in the other: let the system choose again.
-            if (port != 0 || error.code != WSAEADDRINUSE || attempt == 16)
+            // A port that was free in one family and taken (or kept from us) in the other: let the system choose again.
+            const bool taken = error.code == WSAEADDRINUSE || error.code == WSAEACCES;
+            if (port != 0 || !taken || attempt == 16)
                 throw;
         }
     }
