@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from labkit import builder, paths, runtime, ui
+from labkit import builder, paths, patience, runtime, ui
 from labkit.errors import HarnessError
-from labkit.program import PATIENCE_S, Program, Run, run
+from labkit.program import Program, Run, run
 from labkit.stages import STAGES, Stage, executable, stage_named
 
 
@@ -55,7 +55,7 @@ def _show_stage(stage: Stage) -> list[str]:
 def _run_server() -> Run:
     """Stage 5 with two clients, one for each address family it listens on, and a Ctrl-C."""
     with Program(executable("iocp_network"), "--port", "0") as server:
-        first = server.wait_for_line("listening : ", PATIENCE_S)
+        first = server.wait_for_line("listening : ")
         if first is not None:
             port = int(first.rpartition(":")[2])
             served = sum(_echo(address, port, "hello, 안녕하세요") for address in ("127.0.0.1", "::1"))
@@ -67,7 +67,7 @@ def _run_server() -> Run:
 def _echo(address: str, port: int, text: str) -> bool:
     """One client, from connecting to the end of its echo. False: this machine has no such address."""
     try:
-        with socket.create_connection((address, port), timeout=PATIENCE_S) as client:
+        with socket.create_connection((address, port), timeout=patience.seconds()) as client:
             client.sendall(text.encode())
             client.shutdown(socket.SHUT_WR)
             while client.recv(4096):

@@ -8,7 +8,8 @@ import threading
 from dataclasses import dataclass
 from types import TracebackType
 
-from labkit.program import PATIENCE_S, Program, Run
+from labkit import patience
+from labkit.program import Program, Run
 from labkit.stages import executable
 from labkit.verdict import reject
 
@@ -47,7 +48,10 @@ class EchoServer:
         return [(m["v4"] or m["v6"], int(m["port"])) for m in LISTENING.finditer(self.program.text())]
 
     def connect(self, address: str = "127.0.0.1") -> "Client":
-        return Client(address, self.port)
+        try:
+            return Client(address, self.port)
+        except OSError as error:
+            reject(self.stop(), expected=f"a connection to {address}", came=str(error), errata=("N20", "N35"))
 
     def stop(self) -> Run:
         """Ctrl-C, and what the server left."""
@@ -62,10 +66,11 @@ def totals_of(run: Run) -> Totals | None:
 
 
 class Client:
-    """One TCP connection. Its patience ends a hang; no verdict comes from how long anything took."""
+    """One TCP connection. Whatever goes wrong on it is the server's doing: no method raises for it, what came tells."""
 
     def __init__(self, address: str, port: int) -> None:
-        self.socket = socket.create_connection((address, port), timeout=PATIENCE_S)
+        self.gave_up = False  # something did not come, and was waited for in vain
+        self.socket = socket.create_connection((address, port), timeout=patience.seconds())
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def __enter__(self) -> "Client":
@@ -81,46 +86,48 @@ class Client:
         return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
     def send(self, data: bytes) -> None:
-        self.socket.sendall(data)
+        with contextlib.suppress(OSError):  # whoever receives will see that the connection has ended
+            self.socket.sendall(data)
 
     def receive(self, size: int) -> bytes:
-        """So many bytes, or fewer if the server ends the connection first."""
+        """So many bytes, or fewer if the server ends the connection first, or sends no more."""
         data = bytearray()
         while len(data) < size:
-            chunk = self.socket.recv(min(1 << 16, size - len(data)))
+            chunk = self._receive_some(size - len(data))
             if not chunk:
                 break
             data += chunk
         return bytes(data)
 
+    def _receive_some(self, most: int) -> bytes:
+        try:
+            return self.socket.recv(min(1 << 16, most))
+        except TimeoutError:
+            patience.ran_out()
+            self.gave_up = True
+        except ConnectionError:
+            pass  # a reset is an end too
+        return b""
+
     def echo(self, data: bytes) -> bytes:
         """Sends while it receives, as a peer must that sends more than fits on the way."""
-        sender = threading.Thread(target=self._send_quietly, args=(data,), daemon=True)
+        sender = threading.Thread(target=self.send, args=(data,), daemon=True)
         sender.start()
-        try:
-            return self.receive(len(data))
-        finally:
-            sender.join(PATIENCE_S)
-
-    def _send_quietly(self, data: bytes) -> None:
-        with contextlib.suppress(OSError):  # whoever receives will see that the connection has ended
-            self.socket.sendall(data)
+        came = self.receive(len(data))
+        sender.join(patience.seconds())
+        return came
 
     def send_and_finish(self, data: bytes) -> None:
-        self._send_quietly(data)
+        self.send(data)
         self.finish_sending()
 
     def finish_sending(self) -> None:
-        self.socket.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
 
     def is_ended(self) -> bool:
-        """Waits for the server to end the connection: True; False if it sends something, or is out of patience."""
-        try:
-            return self.socket.recv(1) == b""
-        except ConnectionError:
-            return True
-        except TimeoutError:
-            return False
+        """Waits for the server to end the connection: True; False if it sends something, or nothing at all."""
+        return self._receive_some(1) == b"" and not self.gave_up
 
     def reset(self) -> None:
         """Ends the connection with RST instead of FIN."""
@@ -143,4 +150,4 @@ def first_difference(wanted: bytes, came: bytes) -> str:
     for at, (one, other) in enumerate(zip(wanted, came, strict=False)):
         if one != other:
             return f"{len(came)} bytes; byte {at} is {other:02x} instead of {one:02x}"
-    return f"{len(came)} bytes, and then the end of the connection"
+    return f"{len(came)} bytes, and then no more"

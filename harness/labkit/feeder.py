@@ -6,9 +6,9 @@ import subprocess
 import time
 from types import TracebackType
 
-from labkit import paths
+from labkit import paths, patience
 from labkit.errors import HarnessError
-from labkit.program import PATIENCE_S, Program
+from labkit.program import Program
 
 # What a write says when the other end is closed: no data, broken pipe, not connected.
 READER_GONE = (232, 109, 233)
@@ -36,7 +36,7 @@ class Feeder:
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self._program.end()
 
-    def tell(self, command: str, patience_s: float = PATIENCE_S) -> str:
+    def tell(self, command: str) -> str:
         """Sends one line and returns the answer's first word. Raises CannotFeed if it was not carried out."""
         stdin = self._program.process.stdin
         assert stdin is not None
@@ -46,7 +46,7 @@ class Feeder:
         except OSError as error:
             raise HarnessError(f"the pipe feeder is gone: {error}") from error
         self._answers += 1
-        if not self._program.wait_for(lambda text: text.count("\n") >= self._answers, patience_s):
+        if not self._program.wait_for(lambda text: text.count("\n") >= self._answers):
             raise HarnessError(f"the pipe feeder did not answer: {command[:80]}")
         answer = self._program.text().splitlines()[self._answers - 1]
         if answer.startswith("error"):
@@ -73,7 +73,7 @@ class FedPipe:
 
     def wait_until_opened(self, program: Program) -> bool:
         """True once the program has opened the pipe; False when it has ended, or hangs, without having done so."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + patience.seconds()
         while self._feeder.tell(f"connect {self._name} 100") == "waiting":
             if program.process.poll() is not None or time.monotonic() > deadline:
                 return False

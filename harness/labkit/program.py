@@ -13,12 +13,8 @@ from typing import IO
 
 import psutil
 
-from labkit import runtime
+from labkit import patience, runtime
 from labkit.errors import HarnessError
-
-# How long a program may take before it counts as hanging. Far beyond what any of them needs, also on a busy machine: a
-# verdict never comes from how long something took, only from its never ending.
-PATIENCE_S = 20.0
 
 # A program that prints more than this is ended.
 MOST_OUTPUT = 8 << 20
@@ -95,18 +91,22 @@ class Program:
             # Windows programs may end lines with \r\n; a byte that is not UTF-8 shows as \xNN.
             return bytes(self._output[name]).decode("utf-8", errors="backslashreplace").replace("\r\n", "\n")
 
-    def wait_for(self, said: Callable[[str], bool], patience_s: float = PATIENCE_S) -> bool:
+    def wait_for(self, said: Callable[[str], bool], patience_s: float | None = None) -> bool:
         """True as soon as what it has printed satisfies `said`; False when it ended, or ran out of patience, first."""
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + (patience.seconds() if patience_s is None else patience_s)
         while not said(self.text()):
             left = deadline - time.monotonic()
-            if left <= 0 or not any(reader.is_alive() for reader in self._readers):
+            if not any(reader.is_alive() for reader in self._readers):
                 return said(self.text())
+            if left <= 0:
+                if patience_s is None:
+                    patience.ran_out()
+                return False
             with self._changed:
                 self._changed.wait(min(left, 0.2))
         return True
 
-    def wait_for_line(self, start: str, patience_s: float = PATIENCE_S) -> str | None:
+    def wait_for_line(self, start: str, patience_s: float | None = None) -> str | None:
         """The first whole line of stdout that starts so, or None when there will be none."""
         pattern = re.compile(rf"^{re.escape(start)}.*(?=\n)", re.MULTILINE)
         self.wait_for(lambda text: pattern.search(text) is not None, patience_s)
@@ -120,12 +120,14 @@ class Program:
     def resident_bytes(self) -> int:
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
-    def wait(self, patience_s: float = PATIENCE_S) -> Run:
+    def wait(self, patience_s: float | None = None) -> Run:
         """Waits for its end, or ends it."""
+        seconds = patience.seconds() if patience_s is None else patience_s
         try:
-            self.process.wait(patience_s)
+            self.process.wait(seconds)
         except subprocess.TimeoutExpired:
-            self.end(f"it had not ended after {patience_s:g} s")
+            patience.ran_out()
+            self.end(f"it had not ended after {seconds:g} s")
         for reader in self._readers:
             if reader is not threading.current_thread():
                 reader.join(5)  # a child that inherited the pipe may keep it open: what it prints is not the program's
@@ -148,7 +150,7 @@ class Program:
         self.process.wait()
 
 
-def run(executable: Path, *arguments: str, patience_s: float = PATIENCE_S) -> Run:
+def run(executable: Path, *arguments: str, patience_s: float | None = None) -> Run:
     """Starts a program and waits for its end."""
     with Program(executable, *arguments) as program:
         return program.wait(patience_s)
