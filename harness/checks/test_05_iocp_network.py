@@ -195,7 +195,8 @@ class TestEnds:
         expect_clean_end(result)
         came = [line for line in result.lines if line.startswith("수신된 data : ")]
         wanted = ["수신된 data : before", "수신된 data : still here"]
-        reject_unless(came == wanted, result, expected=str(wanted), came=str(came), errata=("N13", "N14"))
+        errata = ("N11",) if len(came) == len(wanted) else ("N13", "N14")
+        reject_unless(came == wanted, result, expected=str(wanted), came=str(came), errata=errata)
 
     def test_a_reset_in_the_middle_of_much_data(self) -> None:
         """Clients that send much, read nothing and reset do not disturb anybody."""
