@@ -10,6 +10,7 @@ kept by a lock on build/wine.lock: shared while in use, exclusive to start or en
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -126,10 +127,12 @@ if sys.platform != "win32":
         # Its socket's directory stays behind in /tmp: under a name of Wine's, or one Debian's Wine notes down here.
         place = PREFIX.stat()
         shutil.rmtree(f"/tmp/.wine-{os.getuid()}/server-{place.st_dev:x}-{place.st_ino:x}", ignore_errors=True)
-        name = PREFIX / "wineserver"
-        if name.exists():
-            shutil.rmtree(Path("/tmp") / name.read_text(encoding="utf-8").strip(), ignore_errors=True)
-            name.unlink()
+        note = PREFIX / "wineserver"
+        if note.exists():
+            name = note.read_text(encoding="utf-8").strip()
+            if re.fullmatch(r"wine-\w+", name):  # never anything else: this removes a directory
+                shutil.rmtree(Path("/tmp") / name, ignore_errors=True)
+            note.unlink()
 
     @contextlib.contextmanager
     def session() -> Iterator[None]:
