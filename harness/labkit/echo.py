@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from labkit import patience
-from labkit.program import Program, Run
+from labkit.program import Program, Run, may_be_a_failed_start
 from labkit.stages import executable
 from labkit.verdict import reject
 
@@ -17,6 +17,10 @@ LISTENING = re.compile(r"^listening : (?:(?P<v4>[\d.]+)|\[(?P<v6>[0-9a-f:]+)\]):
 STOPPED = re.compile(
     r"^stopped : (?P<clients>\d+) clients, (?P<messages>\d+) messages, (?P<bytes>\d+) bytes$", re.MULTILINE
 )
+
+
+def is_listening(text: str) -> bool:
+    return LISTENING.search(text) is not None
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,12 @@ class EchoServer:
     """A stage-5 program, listening on a port of the system's choice. Use it in a with statement."""
 
     def __init__(self, *arguments: str, port: int = 0) -> None:
-        self.program = Program(executable("iocp_network"), "--port", str(port), *arguments)
-        self.program.wait_for(lambda text: LISTENING.search(text) is not None)
+        words = ("--port", str(port), *arguments)
+        self.program = Program(executable("iocp_network"), *words)
+        self.program.wait_for(is_listening)
+        if self.program.process.poll() is not None and may_be_a_failed_start(self.program.wait(1)):
+            self.program = Program(executable("iocp_network"), *words)
+            self.program.wait_for(is_listening)
         lines = list(LISTENING.finditer(self.program.text()))
         if not lines:
             reject(self.program.wait(1), expected="listening : 127.0.0.1:PORT", came="no such line", errata=("N36",))

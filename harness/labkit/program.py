@@ -153,7 +153,20 @@ class Program:
 def run(executable: Path, *arguments: str, patience_s: float | None = None) -> Run:
     """Starts a program and waits for its end."""
     with Program(executable, *arguments) as program:
+        first = program.wait(patience_s)
+    if not may_be_a_failed_start(first):
+        return first
+    with Program(executable, *arguments) as program:
         return program.wait(patience_s)
+
+
+def may_be_a_failed_start(run: Run) -> bool:
+    """Whether Wine, and not the program, may have ended so: with code 1 and without a word on either stream.
+
+    Seen twice in some tens of thousands of starts, only while a second Wine ran beside the lab's. A program that
+    is silent by its own doing is so again when it is started a second time: nothing is excused by asking twice.
+    """
+    return runtime.STARTS_CAN_FAIL_SILENTLY and run.exit_code == 1 and not run.stdout and not run.stderr
 
 
 def _quoted(argument: str) -> str:

@@ -29,6 +29,9 @@ def path_for_program(path: Path) -> str:
     return "Z:" + str(path).replace("/", "\\")
 
 
+# Wine 8 under load now and then ends a program before it has begun (see program.may_be_a_failed_start).
+STARTS_CAN_FAIL_SILENTLY = sys.platform != "win32"
+
 # ---------------------------------------------------------------- starting and stopping programs
 
 if sys.platform != "win32":

@@ -25,6 +25,7 @@ int main(int argc, char** argv)
     if (std::strcmp(what, "flood") == 0) for (;;) std::puts("a line, and another, and another, and another");
     if (std::strcmp(what, "crash") == 0) { *(volatile int*)8 = 1; }
     if (std::strcmp(what, "code") == 0) return 7;
+    if (std::strcmp(what, "silent") == 0) return 1;
     if (std::strcmp(what, "bytes") == 0) std::fwrite("\xff\xfe\n", 1, 3, stdout);
     if (std::strcmp(what, "child") == 0) {
         char command[MAX_PATH + 8];
@@ -73,6 +74,11 @@ def test_a_crash_is_no_success(misbehaving: Path) -> None:
 def test_an_exit_code_comes_through(misbehaving: Path) -> None:
     """The exit code is the program's own."""
     assert run(misbehaving, "code").exit_code == 7
+
+
+def test_a_silent_failure_is_the_program_s_own(misbehaving: Path) -> None:
+    """A program that ends with 1 and says nothing is asked twice, and its exit code stays what it is."""
+    assert run(misbehaving, "silent").exit_code == 1
 
 
 def test_what_is_not_utf_8_is_shown(misbehaving: Path) -> None:
