@@ -1,7 +1,11 @@
-// call: one Win32 call as the trace tells it, and the generic replacement that records it.
+// call: one call as the trace tells it, and the generic replacement that records it, fails it or lets it wait.
 #pragma once
 
+#include "compiler.hpp"
+#include "handles.hpp"
 #include "imports.hpp"
+#include "injection.hpp"
+#include "system.hpp"
 #include "trace.hpp"
 
 #include <windows.h>
@@ -10,13 +14,6 @@
 #include <cstdint>
 #include <string_view>
 #include <type_traits>
-
-#if defined(_MSC_VER)
-#include <intrin.h>
-#define PROBE_RETURN_ADDRESS _ReturnAddress()
-#else
-#define PROBE_RETURN_ADDRESS __builtin_return_address(0)
-#endif
 
 namespace probe {
 
@@ -36,6 +33,8 @@ std::uint64_t as_number(Value value) noexcept
 {
     if constexpr (std::is_pointer_v<Value>)
         return reinterpret_cast<std::uintptr_t>(value);
+    else if constexpr (std::is_integral_v<Value>) // -1 of an int is ffffffff, not 64 bits of it
+        return static_cast<std::make_unsigned_t<Value>>(value);
     else
         return static_cast<std::uint64_t>(value);
 }
@@ -58,56 +57,138 @@ public:
         return pointer != nullptr ? value(name, as_number(*pointer)) : *this;
     }
 
+    Line& line() noexcept { return line_; }
+
 private:
     Line& line_;
 };
 
-// What a hook tells beyond arguments and result: `before` the call, into its `call` line, and `after` it, into `done`.
-struct NothingMore {
-    static void before(Facts&, auto&&...) noexcept {}
-    static void after(Facts&, auto&&...) noexcept {}
+// One call under way.
+struct Call {
+    const char* name;
+    std::uint64_t sequence;
+    const void* from;
+    DWORD error_before; // what GetLastError said when the program made it
+    Injection injection;
+};
+
+// Counts the call, looks at the caller's stack, and says who the thread is if nobody did yet.
+Call begin_call(Counter& counter, const void* from, const char* stack) noexcept;
+
+// Lets the call wait, if the plan says so.
+void hold(const Call& call) noexcept;
+
+// The first of them that was closed and is kept so; null if none.
+template <typename... Handles>
+HANDLE first_closed(Handles... handles) noexcept
+{
+    HANDLE found = nullptr;
+    ((found == nullptr && is_kept_closed(handles) ? static_cast<void>(found = handles) : static_cast<void>(0)), ...);
+    return found;
+}
+
+// What a hook tells beyond arguments and result, and what it does otherwise than every hook.
+struct Plain {
+    static void before(Facts&, auto&&...) noexcept {}             // into the `call` line
+    static void after(Facts&, const Call&, auto&&...) noexcept {} // into the `done` line: result, arguments
+    static HANDLE closed(auto&&...) noexcept { return nullptr; }  // the handle it must not have been given
+    static void failing(auto&&...) noexcept {}                    // what else is so when it fails
+    static auto make(const Call&, auto real, auto... arguments) { return real(arguments...); }
+    static constexpr bool is_made_even_if_it_fails = false;
+    static constexpr DWORD closed_error = ERROR_INVALID_HANDLE;
+};
+
+struct FailsWithFalse : Plain {
+    static BOOL failure(DWORD) noexcept { return FALSE; }
+};
+struct FailsWithNull : Plain {
+    static HANDLE failure(DWORD) noexcept { return nullptr; }
+};
+struct FailsWithNoFile : Plain {
+    static HANDLE failure(DWORD) noexcept { return INVALID_HANDLE_VALUE; }
 };
 
 // The replacement of one function.
-template <Name name, typename Signature, typename More = NothingMore>
+template <Name name, typename Signature, typename More>
 struct Hook;
 
 template <Name name, typename Result, typename... Arguments, typename More>
 struct Hook<name, Result(WINAPI*)(Arguments...), More> {
-    inline static Result(WINAPI* real)(Arguments...) = nullptr;
+    using Function = Result(WINAPI*)(Arguments...);
 
-    // Sends every call that the executable makes of `function` through `replacement`. From the next call on; a compiler
-    // may keep an import's address over several calls of one function, so install before the program begins.
-    static void install(Result(WINAPI* function)(Arguments...)) noexcept
+    constinit inline static Function real = nullptr;
+    constinit inline static Counter counter{name.characters};
+
+    // Sends every call that the executable makes of the function through `replacement`; nothing happens if it does not
+    // import it. From the next call on; a compiler may keep an import's address over several calls of one function, so
+    // install before the program begins.
+    static void install() noexcept
     {
-        if (real != nullptr) // a second time `function`, read from the import, would be the replacement itself
+        const auto function = real == nullptr ? find_function<Function>(name.characters) : nullptr;
+        if (function != nullptr &&
+            replace_import(reinterpret_cast<const void*>(function), reinterpret_cast<const void*>(&replacement)))
+            adopt(function);
+    }
+
+    // `function` is called through `replacement` from now on, however the program got it.
+    static void adopt(Function function) noexcept
+    {
+        if (real != nullptr)
             return;
         real = function;
-        replace_import(reinterpret_cast<const void*>(function), reinterpret_cast<const void*>(&replacement));
+        add_counter(counter);
     }
 
     static Result WINAPI replacement(Arguments... arguments)
     {
-        const DWORD error_before = GetLastError();
-        const std::uint64_t sequence = next_sequence();
-        Line call = begin_line("call", sequence);
-        call.field().hex(as_number(PROBE_RETURN_ADDRESS)).field().text(name.characters);
-        (call.field().hex(as_number(arguments)), ...);
-        Facts asked(call);
+        const Call call = begin_call(counter, PROBE_RETURN_ADDRESS, PROBE_CALLER_STACK);
+        Line line = begin_line("call", call.sequence);
+        line.field().hex(as_number(call.from)).field().text(name.characters);
+        (line.field().hex(as_number(arguments)), ...);
+        Facts asked(line);
         More::before(asked, arguments...);
-        write(call);
+        write(line);
+        const HANDLE closed = More::closed(arguments...);
+        if (closed != nullptr)
+            tell_closed(closed, name.characters);
+        else
+            hold(call);
 
-        SetLastError(error_before);
-        const Result result = real(arguments...);
+        if constexpr (std::is_void_v<Result>) {
+            SetLastError(call.error_before);
+            real(arguments...);
+            finish(call, 0, [](Facts&) noexcept {});
+        } else {
+            Result result{};
+            const bool fails = call.injection.action == Action::fail;
+            const bool is_made = closed == nullptr && (!fails || More::is_made_even_if_it_fails);
+            if (is_made) {
+                SetLastError(call.error_before);
+                result = More::make(call, real, arguments...);
+            }
+            if (fails || closed != nullptr) {
+                More::failing(arguments...);
+                const DWORD code = closed != nullptr ? More::closed_error : call.injection.number;
+                result = More::failure(code);
+                SetLastError(code);
+            }
+            finish(call, as_number(result), [&](Facts& came) { More::after(came, call, result, arguments...); });
+            return result;
+        }
+    }
+
+private:
+    static void finish(const Call& call, std::uint64_t result, auto tell)
+    {
         const DWORD error = GetLastError();
-
-        Line done = begin_line("done", sequence);
-        done.field().hex(as_number(result)).field().decimal(error);
-        Facts came(done);
-        More::after(came, result, arguments...);
-        write(done);
+        Line line = begin_line("done", call.sequence);
+        line.field().hex(result).field().decimal(error);
+        Facts came(line);
+        tell(came);
+        if (call.injection.action != Action::none)
+            line.field().text("injected=").text(call.injection.word());
+        write(line);
         SetLastError(error);
-        return result;
     }
 };
 

@@ -15,9 +15,9 @@ constexpr std::size_t header_bytes = 8;
 constexpr std::size_t file_bytes = 32 << 20;
 constexpr std::string_view full_line = "full\n";
 
-char* mapped = nullptr;
-std::atomic<std::size_t> used = 0;
-std::atomic<std::uint64_t> sequence = 0;
+constinit char* mapped = nullptr;
+constinit std::atomic<std::size_t> used = 0;
+constinit std::atomic<std::uint64_t> sequence = 0;
 LARGE_INTEGER started_at{};
 LARGE_INTEGER ticks_per_second{};
 
@@ -64,6 +64,8 @@ Line& Line::decimal(std::uint64_t number) noexcept
 
 void open_trace() noexcept
 {
+    QueryPerformanceFrequency(&ticks_per_second);
+    QueryPerformanceCounter(&started_at);
     wchar_t path[1024];
     const DWORD length = GetEnvironmentVariableW(L"LAB_TRACE", path, static_cast<DWORD>(std::size(path)));
     if (length == 0 || length >= std::size(path))
@@ -78,8 +80,6 @@ void open_trace() noexcept
         CloseHandle(mapping); // the view keeps the mapping, and the mapping the file
     }
     CloseHandle(file);
-    QueryPerformanceFrequency(&ticks_per_second);
-    QueryPerformanceCounter(&started_at);
 }
 
 bool is_tracing() noexcept
@@ -95,6 +95,8 @@ std::uint64_t next_sequence() noexcept
 Line begin_line(std::string_view kind, std::uint64_t number) noexcept
 {
     Line line;
+    if (!is_tracing())
+        return line;
     line.text(kind).field().decimal(number).field().hex(GetCurrentThreadId()).field().decimal(microseconds());
     return line;
 }

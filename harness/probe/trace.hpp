@@ -7,7 +7,23 @@
 //     note  SEQ THREAD MICROSECONDS WORD ...                             something that is no call
 //
 // SEQ joins a `done` to its `call`; a `call` without a `done` was still under way when the process ended. Addresses and
-// handles are hex without 0x. The file's first eight bytes are the number of bytes used, in the machine's own order.
+// handles are hex without 0x; `block` and `of` are decimal. The file's first eight bytes are the number of bytes used, in the machine's own order.
+//
+// Facts of a submit: ov= ov_in= buf= buf_in= len= off= event= internal=, where an address is in heap:BLOCK, stack:THREAD,
+// static or other. A call that the plan steered ends with injected=ACTION. The notes:
+//
+//     begin base=                      the first line; base: where the executable lies
+//     thread-start low= high= of=      of: the call that created it; not known of main's and the system's threads
+//     thread-end
+//     alloc block= size= at=           where a block came from, before the first submit that refers to it
+//     free block= how= at=             such a block was given up; it stays where it is, in quarantine
+//     double-free block= at=           ... and once more; block 0: one that is no longer known
+//     mismatch block= made= freed= at= of any block
+//     frame-left ov=                   the frame is gone in which a request in flight, or its buffer, lay
+//     called-back ov= bytes= error=    a completion routine is about to be called
+//     closed-handle handle= name=      a call with a handle that was closed; it fails with 6 (a socket call with 10038)
+//     bad-injection item=              a part of the plan that was not understood
+//     exit                             the process ends in order
 #pragma once
 
 #include <cstddef>
@@ -26,7 +42,7 @@ public:
     std::string_view view() const noexcept { return {characters_, length_}; }
 
 private:
-    char characters_[480];
+    char characters_[4096];
     std::size_t length_ = 0;
 };
 

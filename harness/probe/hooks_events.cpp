@@ -1,0 +1,106 @@
+// Events, and everything that waits.
+#include "call.hpp"
+#include "hooks.hpp"
+#include "requests.hpp"
+
+namespace probe {
+
+namespace {
+
+using CreateEventAHook = Hook<"CreateEventA", decltype(&CreateEventA), FailsWithNull>;
+using CreateEventWHook = Hook<"CreateEventW", decltype(&CreateEventW), FailsWithNull>;
+using CreateEventExAHook = Hook<"CreateEventExA", decltype(&CreateEventExA), FailsWithNull>;
+using CreateEventExWHook = Hook<"CreateEventExW", decltype(&CreateEventExW), FailsWithNull>;
+
+struct OnEvent : FailsWithFalse {
+    static HANDLE closed(HANDLE event) noexcept { return first_closed(event); }
+};
+
+using SetEventHook = Hook<"SetEvent", decltype(&SetEvent), OnEvent>;
+using ResetEventHook = Hook<"ResetEvent", decltype(&ResetEvent), OnEvent>;
+
+struct WaitsForOne : Plain {
+    static DWORD failure(DWORD) noexcept { return WAIT_FAILED; }
+    static HANDLE closed(HANDLE object, auto...) noexcept { return first_closed(object); }
+    static DWORD make(const Call& call, auto real, HANDLE object, DWORD ms, auto... more) noexcept
+    {
+        start_for_object(object, ms == 0);
+        SetLastError(call.error_before);
+        const DWORD came = real(object, ms, more...);
+        if (came == WAIT_OBJECT_0)
+            observe_event(object);
+        return came;
+    }
+};
+
+using WaitForSingleObjectHook = Hook<"WaitForSingleObject", decltype(&WaitForSingleObject), WaitsForOne>;
+using WaitForSingleObjectExHook = Hook<"WaitForSingleObjectEx", decltype(&WaitForSingleObjectEx), WaitsForOne>;
+
+struct WaitsForMany : Plain {
+    static DWORD failure(DWORD) noexcept { return WAIT_FAILED; }
+    static void before(Facts& facts, DWORD count, const HANDLE* objects, auto...) noexcept
+    {
+        facts.line().field().text("handles=");
+        for (DWORD i = 0; objects != nullptr && i < count && i < MAXIMUM_WAIT_OBJECTS; ++i)
+            facts.line().text(i > 0 ? "," : "").hex(as_number(objects[i]));
+    }
+    static HANDLE closed(DWORD count, const HANDLE* objects, auto...) noexcept
+    {
+        for (DWORD i = 0; objects != nullptr && i < count && i < MAXIMUM_WAIT_OBJECTS; ++i)
+            if (is_kept_closed(objects[i]))
+                return objects[i];
+        return nullptr;
+    }
+    static DWORD make(const Call& call, auto real, DWORD count, const HANDLE* objects, BOOL all, DWORD ms,
+                      auto... more) noexcept
+    {
+        for (DWORD i = 0; objects != nullptr && i < count && i < MAXIMUM_WAIT_OBJECTS; ++i)
+            start_for_object(objects[i], ms == 0);
+        SetLastError(call.error_before);
+        const DWORD came = real(count, objects, all, ms, more...);
+        if (came < WAIT_OBJECT_0 + count && count <= MAXIMUM_WAIT_OBJECTS)
+            for (DWORD i = 0; i < count; ++i)
+                if (all || i == came - WAIT_OBJECT_0)
+                    observe_event(objects[i]);
+        return came;
+    }
+};
+
+using WaitForMultipleObjectsHook = Hook<"WaitForMultipleObjects", decltype(&WaitForMultipleObjects), WaitsForMany>;
+using WaitForMultipleObjectsExHook =
+    Hook<"WaitForMultipleObjectsEx", decltype(&WaitForMultipleObjectsEx), WaitsForMany>;
+
+struct GivesWay : Plain {
+    static DWORD failure(DWORD) noexcept { return 0; }
+};
+struct SwitchesThread : Plain {
+    static BOOL failure(DWORD) noexcept { return FALSE; }
+};
+
+using SleepHook = Hook<"Sleep", decltype(&Sleep), Plain>;
+using SleepExHook = Hook<"SleepEx", decltype(&SleepEx), GivesWay>;
+using SwitchToThreadHook = Hook<"SwitchToThread", decltype(&SwitchToThread), SwitchesThread>;
+
+using SetConsoleCtrlHandlerHook = Hook<"SetConsoleCtrlHandler", decltype(&SetConsoleCtrlHandler), FailsWithFalse>;
+
+} // namespace
+
+void install_events() noexcept
+{
+    CreateEventAHook::install();
+    CreateEventWHook::install();
+    CreateEventExAHook::install();
+    CreateEventExWHook::install();
+    SetEventHook::install();
+    ResetEventHook::install();
+    WaitForSingleObjectHook::install();
+    WaitForSingleObjectExHook::install();
+    WaitForMultipleObjectsHook::install();
+    WaitForMultipleObjectsExHook::install();
+    SleepHook::install();
+    SleepExHook::install();
+    SwitchToThreadHook::install();
+    SetConsoleCtrlHandlerHook::install();
+}
+
+} // namespace probe

@@ -1,0 +1,98 @@
+// start: the loader calls this before anything of the program runs, static constructors included, and again when a
+// thread or the process ends.
+#include "call.hpp"
+#include "hooks.hpp"
+#include "memory.hpp"
+#include "requests.hpp"
+#include "threads.hpp"
+
+#include <atomic>
+#include <cstdlib>
+
+namespace probe {
+
+namespace {
+
+void(__cdecl* real_exit)(int) = nullptr;
+void(WINAPI* real_exit_process)(UINT) = nullptr;
+constinit std::atomic<bool> ended{false};
+
+// Whichever way is met first: Wine does not tell an executable's callbacks of the process's end.
+void __cdecl end() noexcept
+{
+    if (ended.exchange(true))
+        return;
+    const KeepLastError keep;
+    Line line = begin_line("note", next_sequence());
+    write(line.field().text("exit"));
+}
+
+// main has returned, or somebody calls exit: from main's caller no frame of main is left. Not recorded.
+void __cdecl probed_exit(int code)
+{
+    tell_frames_left(PROBE_CALLER_STACK);
+    real_exit(code);
+}
+
+[[noreturn]] void WINAPI probed_exit_process(UINT code)
+{
+    end();
+    real_exit_process(code);
+    std::abort();
+}
+
+template <typename Function>
+void replace(const char* name, Function& real, Function replacement) noexcept
+{
+    real = find_function<Function>(name);
+    replace_import(reinterpret_cast<const void*>(real), reinterpret_cast<const void*>(replacement));
+}
+
+void begin() noexcept
+{
+    open_trace();
+    if (is_tracing()) {
+        Line line = begin_line("note", next_sequence());
+        line.field().text("begin").field().text("base=").hex(as_number(GetModuleHandleW(nullptr)));
+        write(line);
+        announce_thread();
+    }
+    plan_injections_from_environment();
+    install_all();
+    install_memory();
+    replace<void(__cdecl*)(int)>("exit", real_exit, &probed_exit);
+    replace<void(WINAPI*)(UINT)>("ExitProcess", real_exit_process, &probed_exit_process);
+    std::atexit(&end); // the first to be registered is the last to be called: after all static destructors
+}
+
+void end_thread() noexcept
+{
+    tell_stack_left();
+    forget_thread();
+}
+
+void NTAPI on_loader_event(void*, DWORD reason, void*) noexcept
+{
+    const KeepLastError keep;
+    if (reason == DLL_PROCESS_ATTACH)
+        begin();
+    else if (reason == DLL_THREAD_DETACH)
+        end_thread();
+    else if (reason == DLL_PROCESS_DETACH)
+        end();
+}
+
+} // namespace
+
+} // namespace probe
+
+// The list of such functions is laid together by the linker, in the order of the sections' names; B comes before the C
+// runtime's own.
+#if defined(_MSC_VER)
+#pragma comment(linker, "/INCLUDE:_tls_used")
+#pragma section(".CRT$XLB", long, read)
+extern "C" __declspec(allocate(".CRT$XLB")) const PIMAGE_TLS_CALLBACK probe_on_loader_event = &probe::on_loader_event;
+#else
+extern "C" [[gnu::section(".CRT$XLB"), gnu::used]] const PIMAGE_TLS_CALLBACK probe_on_loader_event =
+    &probe::on_loader_event;
+#endif
