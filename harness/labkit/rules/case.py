@@ -1,0 +1,90 @@
+"""What a rule is given and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from labkit.trace import Call, Note, Trace
+from labkit.trace_model import Request
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that a rule has against a run."""
+
+    rule: str
+    errata: tuple[str, ...]
+    message: str  # what happened, in which thread, at which call; why it matters is told by the errata
+    addresses: tuple[int, ...]  # return addresses of the calls involved, the most important first
+    seq: int  # of the call or note it is about
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run to be judged."""
+
+    trace: Trace
+    stage: int
+    program: str
+    hang: bool  # the harness has ended it
+
+    @property
+    def has_ended(self) -> bool:
+        """It ended in order by itself, and the trace tells all of it: what is left then is left for good."""
+        return self.trace.ended_in_order and not self.hang and not self.trace.is_full
+
+    @property
+    def is_on_port(self) -> bool:
+        """The program's requests are to be reported by a completion port."""
+        return self.program not in ("event_wait", "thread_wait", "overlapped_plus", "four_reads") and self.stage >= 4
+
+    def thread_name(self, thread: int) -> str:
+        return "main" if thread == self.trace.main_thread else f"thread {thread:x}"
+
+    def told(self, call: Call) -> str:
+        """The call as a message names it: "ReadFile in main"."""
+        return f"{call.name} in {self.thread_name(call.thread)}"
+
+    def in_flight_at(self, at: int) -> list[Request]:
+        return [request for request in self.trace.requests if request.is_in_flight_at(at)]
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What a rule function yields; `judge` adds the rule's name and the errata."""
+
+    message: str
+    about: tuple[Call | Note, ...]
+
+    @property
+    def addresses(self) -> tuple[int, ...]:
+        found = [it.return_address if isinstance(it, Call) else it.fact("at") for it in self.about]
+        return tuple(dict.fromkeys(address for address in found if address))
+
+
+def seen(message: str, *about: Call | Note) -> Sighting:
+    return Sighting(message, about)
+
+
+RuleFunction = Callable[[Case], Iterator[Sighting]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    name: str
+    sentence: str
+    look: RuleFunction
+
+
+RULES: dict[str, Rule] = {}
+
+
+def rule(name: str) -> Callable[[RuleFunction], RuleFunction]:
+    """Makes a function a rule, known by this name. Its docstring's first line is its sentence."""
+
+    def register(function: RuleFunction) -> RuleFunction:
+        RULES[name] = Rule(name, (function.__doc__ or "").strip().splitlines()[0], function)
+        return function
+
+    return register

@@ -1,0 +1,47 @@
+"""Rules about completion ports and the threads that take packets from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from labkit.rules.case import Case, Sighting, rule, seen
+from labkit.trace import INVALID_HANDLE
+from labkit.trace_model import DEQUEUES
+
+
+@rule("pool-of-one")
+def pool_of_one(case: Case) -> Iterator[Sighting]:
+    """A worker goes on after a request that failed: only that request is over."""
+    dequeues = case.trace.named(*DEQUEUES)
+    for packet in case.trace.packets:
+        if packet.succeeded or not packet.ov or packet.call.name != "GetQueuedCompletionStatus":
+            continue
+        later = [call for call in dequeues if call.begin > packet.call.begin]
+        goes_on = any(call.thread == packet.call.thread for call in later)
+        if not goes_on and (case.hang or any(call.came_fact("ov") for call in later)):
+            yield seen(
+                f"{case.thread_name(packet.call.thread)} took the packet of a failed request and no other after it.",
+                packet.call,
+            )
+
+
+@rule("stale-output")
+def stale_output(case: Case) -> Iterator[Sighting]:
+    """The pointer that a dequeue fills is null before each call."""
+    for call in case.trace.named("GetQueuedCompletionStatus"):
+        if call.fact("ov_before"):
+            yield seen(f"{case.told(call)} was made with what the last one had left in its OVERLAPPED pointer.", call)
+            return
+
+
+@rule("concurrency")
+def concurrency(case: Case) -> Iterator[Sighting]:
+    """The port's number is not smaller than the pool that works for it: it says how many may run."""
+    made = [c for c in case.trace.named("CreateIoCompletionPort") if c.argument(0) == INVALID_HANDLE]
+    workers = {call.thread for call in case.trace.named(*DEQUEUES)}
+    for call in made:
+        most = call.argument(3) & 0xFFFF_FFFF
+        if most and most < len(workers):
+            yield seen(
+                f"{case.told(call)} lets {most} threads run, and {len(workers)} take packets from the port.", call
+            )

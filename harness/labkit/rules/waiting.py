@@ -1,0 +1,69 @@
+"""Rules about threads: who waits, for what, and until when."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from labkit.rules.case import Case, Sighting, rule, seen
+from labkit.trace_model import RESULTS, WAITS_FOR_ONE, Thread
+
+# So many looks at one thing without waiting for it are no accident.
+LOOKS_THAT_ARE_POLLING = 5
+
+
+def _made_by_program(case: Case) -> Iterator[Thread]:
+    yield from (thread for thread in case.trace.threads if thread.created is not None)
+
+
+@rule("waits-where-it-asked")
+def waits_where_it_asked(case: Case) -> Iterator[Sighting]:
+    """In stages 2 and 3 another thread than the one that asked waits for the read."""
+    if any(call.injected for call in case.trace.calls):
+        return  # a wait or a thread could not be had: then whoever is left must see the completion
+    for request in case.trace.requests:
+        look = request.observed
+        if look is not None and look is not request.submit and look.thread == request.submit.thread:
+            yield seen(
+                f"{case.told(look)} waited for the read that this same thread had asked for.", look, request.submit
+            )
+
+
+@rule("polling")
+def polling(case: Case) -> Iterator[Sighting]:
+    """Nobody looks again and again at what could be waited for, and nobody sleeps meanwhile."""
+    looks: Counter[tuple[str, int, int]] = Counter()
+    for call in case.trace.calls:
+        at_once = (call.name in WAITS_FOR_ONE and call.argument(1) & 0xFFFF_FFFF == 0) or (
+            call.name in RESULTS and call.argument(3) & 0xFFFF_FFFF == 0 and call.result32 == 0
+        )
+        dequeues = call.name == "GetQueuedCompletionStatus" and call.argument(4) & 0xFFFF_FFFF == 0
+        sleeps = call.name in ("Sleep", "SleepEx", "SwitchToThread") and bool(case.in_flight_at(call.begin))
+        if not (at_once or sleeps or (dequeues and not call.came_fact("ov"))):
+            continue
+        key = (call.name, call.argument(1) if call.name in RESULTS else 0, call.return_address)
+        looks[key] += 1
+        if looks[key] == LOOKS_THAT_ARE_POLLING:
+            yield seen(f"{case.told(call)} was made again and again, where one wait would do.", call)
+
+
+@rule("not-joined")
+def not_joined(case: Case) -> Iterator[Sighting]:
+    """Every thread that was started is waited for before the program ends."""
+    if case.hang or case.trace.is_full or not case.trace.ended_in_order:
+        return
+    waits_failed = any(call.injected for call in case.trace.named(*WAITS_FOR_ONE, "pthread_join"))
+    for thread in _made_by_program(case):
+        if thread.joined is None and thread.created is not None and not waits_failed and thread.id:
+            yield seen(f"The thread made by {case.told(thread.created)} was not waited for.", thread.created)
+
+
+@rule("crt-thread")
+def crt_thread(case: Case) -> Iterator[Sighting]:
+    """A thread that uses the C++ runtime is started by it: _beginthreadex or std::jthread.
+
+    Asked in stages 2 and 3 only, whose thread prints; stages 4 and 5 leave it to the program.
+    """
+    for call in case.trace.named("CreateThread"):
+        yield seen(f"{case.told(call)} started a thread that prints by the C++ runtime.", call)
+        return
