@@ -63,26 +63,49 @@ static std::optional<Options> parse_options(int argc, const wchar_t* const* argv
     return options;
 }
 
+// For as long as it lives, Ctrl-C is a request and not the end.
+class StopRequest {
+public:
+    StopRequest()
+    {
+        if (!event_)
+            throw lab::Win32Error{"CreateEvent", GetLastError()};
+        stop_requested = event_.get();
+        if (!SetConsoleCtrlHandler(on_console_event, TRUE))
+            throw lab::Win32Error{"SetConsoleCtrlHandler", GetLastError()};
+    }
+    StopRequest(const StopRequest&) = delete;
+    StopRequest& operator=(const StopRequest&) = delete;
+    ~StopRequest() { SetConsoleCtrlHandler(on_console_event, FALSE); } // before the event it would set is closed
+
+    HANDLE event() const noexcept { return event_.get(); }
+
+private:
+    lab::Event event_{CreateEventW(nullptr, TRUE, FALSE, nullptr)};
+};
+
+static int serve(const Options& options)
+{
+    const StopRequest stop;
+    try {
+        Server(listen_on_all(options.addresses, options.port), options.server).run(stop.event());
+        return 0; // what the server met and survived was reported; the server itself ended well
+    } catch (const lab::Win32Error& error) {
+        lab::report(error); // here, where a Ctrl-C cannot yet cut the report off
+        return lab::exit_code();
+    }
+}
+
 int wmain(int argc, wchar_t** argv)
 {
     const lab::Utf8Console console;
     try {
         const Winsock winsock;
-        const auto options = parse_options(argc, argv);
-        if (!options) {
-            lab::write_line(STD_ERROR_HANDLE, "usage : iocp_network [--port 4000] [--address loopback|any|ADDRESS] "
-                                              "[--threads N] [--max-connections N] [--idle-seconds S] [--quiet]");
-            return lab::wrong_usage;
-        }
-        const lab::Event stop{CreateEventW(nullptr, TRUE, FALSE, nullptr)};
-        if (!stop)
-            throw lab::Win32Error{"CreateEvent", GetLastError()};
-        stop_requested = stop.get();
-        if (!SetConsoleCtrlHandler(on_console_event, TRUE)) // from here on Ctrl-C is a request, not the end
-            throw lab::Win32Error{"SetConsoleCtrlHandler", GetLastError()};
-        Server(listen_on_all(options->addresses, options->port), options->server).run(stop.get());
-        SetConsoleCtrlHandler(on_console_event, FALSE); // before the event it would set is closed
-        return 0; // what the server met and survived was reported; the server itself ended well
+        if (const auto options = parse_options(argc, argv))
+            return serve(*options);
+        lab::write_line(STD_ERROR_HANDLE, "usage : iocp_network [--port 4000] [--address loopback|any|ADDRESS] "
+                                          "[--threads N] [--max-connections N] [--idle-seconds S] [--quiet]");
+        return lab::wrong_usage;
     } catch (const lab::Win32Error& error) {
         lab::report(error);
         return lab::exit_code();
