@@ -372,7 +372,8 @@ class _Ownership:
     def _dequeued(self, call: Call, at: int) -> None:
         packets = []
         if call.name == "GetQueuedCompletionStatus":
-            if call.result32 or call.came_fact("ov"):  # else nothing was taken
+            # Else nothing was taken. A call that was failed instead of made has left the pointer as it was.
+            if call.result32 or (call.came_fact("ov") and call.injected != "fail"):
                 packets = [_taken(call, "", call.result32 != 0, call.error)]
         elif call.result32:
             for i in range(call.came_fact("count")):

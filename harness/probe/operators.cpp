@@ -4,6 +4,7 @@
 #include "system.hpp"
 
 #include <cstdint>
+#include <cstring>
 #include <new>
 
 namespace {
@@ -24,6 +25,7 @@ void* make(std::size_t size, std::size_t alignment, Made made, const void* from)
             if (more != 0)
                 address = (address + alignment - 1) / alignment * alignment;
             void* const start = reinterpret_cast<void*>(address);
+            std::memset(start, 0xCD, size); // what a program forgets to initialise is the same rubbish in every run
             probe::remember_block(start, size, made, from, raw);
             return start;
         }
