@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from labkit import builder, paths, runtime
+from labkit import builder, judgement, paths, runtime
 from labkit.errors import BuildFailed, HarnessError
 from labkit.feeder import Feeder
+from labkit.subject import Recording, Subject, subjects_wanted, under_test
 from labkit.verdict import Rejected
 
 # pytest's exit code for "the harness could not do its job": neither passed nor failed.
@@ -46,6 +47,66 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.exitstatus = HARNESS_FAILED
 
 
+# ---------------------------------------------------------------- which program a check is about
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A check of a program of the contract is there once for each subject with that program."""
+    program = getattr(metafunc.cls, "program", None)
+    wanted = subjects_wanted()
+    if program is None or wanted is None:
+        return
+    name = metafunc.function.__name__
+    mine = [subject for subject in wanted if subject.program == program and subject.check in ("", name)]
+    metafunc.parametrize("subject", mine, ids=[subject.key for subject in mine], indirect=True, scope="function")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if subjects_wanted() is None:
+        kept = [item for item in items if item.get_closest_marker("traced") is None]
+    else:
+        kept = [item for item in items if _is_wanted(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
+
+
+def _is_wanted(item: pytest.Item) -> bool:
+    """Whether a subject is asked this, and asked this case of it."""
+    subject = _subject_of(item)
+    if subject is None:
+        return False
+    case = item.callspec.id.removesuffix(subject.key).strip("-")
+    case = case.removeprefix(subject.key).strip("-")
+    return not subject.case or subject.case == case
+
+
+@pytest.fixture(autouse=True)
+def subject(request: pytest.FixtureRequest) -> Iterator[Recording | None]:
+    """The program under test, for the length of a check."""
+    if not isinstance(getattr(request, "param", None), Subject):
+        yield None
+        return
+    with under_test(request.param) as recording:
+        yield recording
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Makes the check, and then hears what the traces of its runs say."""
+    recording = pyfuncitem.funcargs.get("subject")
+    if not isinstance(recording, Recording):
+        return None  # pytest's own way
+    said = None
+    try:
+        pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames})
+    except Rejected as rejected:
+        said = rejected
+    verdict = judgement.verdict_of(recording, said)
+    if verdict is not None:
+        raise verdict
+    return True
+
+
 # ---------------------------------------------------------------- how a verdict reads
 
 
@@ -57,15 +118,34 @@ def _title(item: pytest.Item) -> str:
     return f"{text} [{parameters}]" if parameters else text
 
 
+def _subject_of(item: pytest.Item) -> Subject | None:
+    subject = item.callspec.params.get("subject") if hasattr(item, "callspec") else None
+    return subject if isinstance(subject, Subject) else None  # a check without a subject has a placeholder there
+
+
+def _again(item: pytest.Item) -> str:
+    """The command that runs just this check again."""
+    if _subject_of(item) is not None:
+        return os.environ.get("LAB_AGAIN", "./harness/lab test") + f" -k {item.originalname}"
+    return f"./harness/lab test '{item.nodeid}'"
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
     outcome = yield
     report = outcome.get_result()
     file, line, _ = report.location
     report.location = (file, line, _title(item))  # heads the failure in the terminal
+    subject = _subject_of(item)
+    report.subject_key = subject.key if subject is not None else ""
     error = call.excinfo.value if call.excinfo else None
-    again = f"\n  {'again':<10} ./harness/lab test '{item.nodeid}'"
+    again = f"\n  {'again':<10} {_again(item)}"
     if isinstance(error, Rejected):
+        report.verdict = {
+            "rows": [list(row) for row in error.rows],
+            "errata": list(error.errata),
+            "again": _again(item),
+        }
         report.longrepr = f"{error}{again}"
     elif isinstance(error, HarnessError | OSError):
         report.harness_failure = str(error)

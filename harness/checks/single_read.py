@@ -5,15 +5,18 @@ Each stage's file inherits these checks and adds its own.
 
 import os
 import struct
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
+import faults
 from labkit import runtime
 from labkit.contract import (
     BROKEN_PIPE,
+    DEVICE_ERROR,
     END_OF_FILE,
     FILE_NOT_FOUND,
     INVALID_PARAMETER,
@@ -207,7 +210,8 @@ class SingleReadChecks:
         """A read from an empty pipe is pending until the data comes."""
         pipe = feeder.pipe()
         result = self.read_pipe(pipe, lambda: pipe.write(pattern(BLOCK, 77)), "0", NEVER)
-        self.expect_data(result, pattern(BLOCK, 77), of="what the pipe was fed", errata=("E2", "E1"))
+        errata = {1: ("E2", "E1"), 2: ("T2",), 3: ("P4",)}[self.stage]
+        self.expect_data(result, pattern(BLOCK, 77), of="what the pipe was fed", errata=errata)
 
     def test_a_pipe_gives_what_was_written(self, feeder: Feeder) -> None:
         """A read from a pipe is over when some bytes have come, not only when the buffer is full."""
@@ -236,6 +240,16 @@ class SingleReadChecks:
         result = self.read(feeder.pipe().path, "0", timeout_ms)
         self.expect_failed_read(result, OPERATION_ABORTED, of="cancelled", errata=("E8",), refused_too=False)
 
+    # ------------------------------------------------ its end
+
+    def test_it_ends_without_a_key(self) -> None:
+        """It ends by itself, while nobody presses a key."""
+        with Program(executable(self.program), stdin=subprocess.PIPE) as program:
+            result = program.wait()
+        reject_unless(
+            not result.ended_because, result, expected="it ends by itself", came=result.ended_because, errata=("E11",)
+        )
+
     # ------------------------------------------------ usage
 
     @pytest.mark.parametrize(
@@ -260,6 +274,62 @@ class SingleReadChecks:
     def test_wrong_usage(self, words: list[str]) -> None:
         """Arguments that are wrong give the usage on stderr, nothing on stdout, and exit code 2."""
         expect_usage(run(executable(self.program), "any file", *words))
+
+    # ------------------------------------------------ what only the probe can bring about
+
+    def read_injected(self, path: str, inject: str, *more: str, judged: bool = True) -> Run:
+        return run(executable(self.program), path, *more, inject=inject, judged=judged)
+
+    @pytest.mark.traced
+    def test_a_read_that_completes_at_once(self, tmp_path: Path) -> None:
+        """A read that is done when ReadFile returns is reported like any other."""
+        file = tmp_path / "cached.bin"
+        file.write_bytes(pattern(BLOCK))
+        result = self.read_injected(runtime.path_for_program(file), "ReadFile 0 complete")
+        errata = ("E2",) if self.stage == 1 else ("T2",) if self.stage == 2 else ("P4",)
+        self.expect_data(result, pattern(BLOCK), of="a read that completes at once", errata=errata)
+        wanted = "main : completed at once"
+        came = str(read_report(self.stage, result))
+        reject_unless(wanted in result.lines, result, expected=wanted, came=came, errata=errata)
+
+    @pytest.mark.traced
+    def test_a_completion_that_fails(self, tmp_path: Path) -> None:
+        """A read that was accepted and then failed with 1117 ends with that code."""
+        file = tmp_path / "bad sector.bin"
+        file.write_bytes(pattern(BLOCK))
+        path = runtime.path_for_program(file)
+        result = self.read_injected(path, f"ReadFile 1 fail-completion {DEVICE_ERROR}")
+        errata = ("E7",) if self.stage == 1 else ("T13",)
+        self.expect_failed_read(result, DEVICE_ERROR, of="the device failed", errata=errata, refused_too=False)
+
+    @pytest.mark.traced
+    def test_every_call_may_fail(
+        self, tmp_path: Path, feeder: Feeder, record_property: Callable[[str, object], None]
+    ) -> None:
+        """Each Win32 call of a run fails once: it is reported, exit code 1, nothing is leaked, and nothing hangs."""
+        file = tmp_path / "file.bin"
+        file.write_bytes(pattern(BLOCK))
+        whole = runtime.path_for_program(file)
+        to_fail, failed = self._fail_each(lambda: whole, [])
+        # A pipe on which nothing comes: the calls that give a read up.
+        more = self._fail_each(lambda: feeder.pipe().path, ["0", "50"], only=("CancelIo", "GetOverlappedResult"))
+        record_property("calls to fail", to_fail + more[0])
+        record_property("calls failed", failed + more[1])
+
+    def _fail_each(
+        self, path: Callable[[], str], more: list[str], only: tuple[str, ...] | None = None
+    ) -> tuple[int, int]:
+        found = faults.calls_to_fail(self.read_injected(path(), "", *more))
+        wanted = [fault for fault in found if only is None or fault.call in only]
+        if not wanted:
+            return 0, 0
+
+        def again(fault: faults.Fault) -> Run:
+            result = self.read_injected(path(), fault.inject, *more, judged=False)
+            faults.expect_reported(result, fault, faults.errata_for(self.program, fault))
+            return result
+
+        return faults.fail_each(self.program, wanted, again)
 
     # ------------------------------------------------ again and again
 

@@ -9,6 +9,8 @@ HELP = """\
 run [STAGE ...]            set up what is missing, build, run the stages on real input, show what they print
 build                      build every program and every unit
 test [PYTEST ...]          build, run the units and all checks; arguments go to pytest
+grade DIR --stage N        build and judge every program of a folder; --json F, --junitxml F, -k CHECK
+prove [ID ...]             bring each erratum back, and see the grader reject it for that reason
 doctor                     what is installed, what is missing, the one command that mends it
 exec PROGRAM [ARG ...]     run one Windows program the way the lab does
 
@@ -17,11 +19,14 @@ A STAGE is a number, a folder or a program: 4, 04_iocp_files, four_reads.
 Exit codes: 0 everything asked for ran and passed; 1 a verdict against a program; 2 the lab could not do its job."""
 
 
+COMMANDS = ("run", "build", "test", "grade", "prove", "doctor", "exec")
+
+
 def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="lab", usage="lab COMMAND ...", epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=("run", "build", "test", "doctor", "exec"), metavar="COMMAND")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     options = parser.parse_args(words)
 

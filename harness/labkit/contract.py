@@ -11,6 +11,7 @@ END_OF_FILE = 38
 INVALID_PARAMETER = 87
 BROKEN_PIPE = 109
 OPERATION_ABORTED = 995
+DEVICE_ERROR = 1117
 
 ERROR_LINE = re.compile(r"^error : (?P<call>\w+) : (?P<code>\d+) : (?P<text>.+)$")
 

@@ -33,13 +33,24 @@ class Totals:
 class EchoServer:
     """A stage-5 program, listening on a port of the system's choice. Use it in a with statement."""
 
-    def __init__(self, *arguments: str, port: int = 0) -> None:
+    def __init__(self, *arguments: str, port: int = 0, inject: str = "") -> None:
         words = ("--port", str(port), *arguments)
-        self.program = Program(executable("iocp_network"), *words)
-        self.program.wait_for(is_listening)
-        if self.program.process.poll() is not None and may_be_a_failed_start(self.program.wait(1)):
-            self.program = Program(executable("iocp_network"), *words)
-            self.program.wait_for(is_listening)
+        program = Program(executable("iocp_network"), *words, inject=inject)
+        program.wait_for(is_listening)
+        if program.process.poll() is not None and may_be_a_failed_start(program.wait(1)):
+            program = Program(executable("iocp_network"), *words, inject=inject)
+            program.wait_for(is_listening)
+        self._adopt(program)
+
+    @classmethod
+    def of(cls, program: Program) -> "EchoServer":
+        """A program that listens already."""
+        server = cls.__new__(cls)
+        server._adopt(program)
+        return server
+
+    def _adopt(self, program: Program) -> None:
+        self.program = program
         lines = list(LISTENING.finditer(self.program.text()))
         if not lines:
             reject(self.program.wait(1), expected="listening : 127.0.0.1:PORT", came="no such line", errata=("N36",))
@@ -60,6 +71,13 @@ class EchoServer:
             return Client(address, self.port)
         except OSError as error:
             reject(self.stop(), expected=f"a connection to {address}", came=str(error), errata=("N20", "N35"))
+
+    def try_to_connect(self) -> "Client | None":
+        """For a server that may not be able to: None where connect would reject it."""
+        try:
+            return Client("127.0.0.1", self.port)
+        except OSError:
+            return None
 
     def stop(self) -> Run:
         """Ctrl-C, and what the server left."""

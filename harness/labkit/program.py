@@ -13,7 +13,7 @@ from typing import IO
 
 import psutil
 
-from labkit import patience, runtime
+from labkit import patience, runtime, subject
 from labkit.errors import HarnessError
 
 # A program that prints more than this is ended.
@@ -29,6 +29,7 @@ class Run:
     stdout: str
     stderr: str
     ended_because: str = ""  # why it had to be
+    trace: Path | None = None  # what the probe has written down, if the program was built with it
 
     @property
     def lines(self) -> list[str]:
@@ -42,17 +43,25 @@ class Run:
 class Program:
     """A running program. Use it in a with statement: whatever happens inside, the program is gone afterwards."""
 
-    def __init__(self, executable: Path, *arguments: str, stdin: int = subprocess.DEVNULL) -> None:
+    def __init__(
+        self, executable: Path, *arguments: str, stdin: int = subprocess.DEVNULL, inject: str = "", judged: bool = True
+    ) -> None:
+        """`inject`: what the probe is to do to the program's calls; harness/probe tells the form. `judged`: its trace
+        is judged when the check has passed."""
         if not executable.exists():
             raise HarnessError(f"{executable} is not there: it was not built")
         self.command = " ".join([executable.name, *(_quoted(a) for a in arguments)])
         self._changed = threading.Condition()
         self._output: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
         self._ended_because = ""
+        self._record = self._new_record(executable, judged)
+        environment = runtime.environment()
+        if self._record is not None:
+            environment |= {"LAB_TRACE": runtime.path_for_program(self._record.trace), "LAB_INJECT": inject}
         try:
             self.process = subprocess.Popen(
                 runtime.command(executable, *arguments),
-                env=runtime.environment(),
+                env=environment,
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -72,6 +81,18 @@ class Program:
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.end()
+
+    def _new_record(self, executable: Path, judged: bool) -> subject.RecordedRun | None:
+        recording = subject.current()
+        if recording is None or recording.subject.executable != executable:
+            return None
+        record = subject.RecordedRun(self.command, recording.new_trace(), judged=judged)
+        recording.runs.append(record)
+        return record
+
+    @property
+    def trace(self) -> Path | None:
+        return self._record.trace if self._record is not None else None
 
     def _read(self, name: str, stream: IO[bytes]) -> None:
         while chunk := os.read(stream.fileno(), 65536):
@@ -132,7 +153,9 @@ class Program:
             if reader is not threading.current_thread():
                 reader.join(5)  # a child that inherited the pipe may keep it open: what it prints is not the program's
         exit_code = None if self._ended_because else self.process.returncode
-        return Run(self.command, exit_code, self.text("stdout"), self.text("stderr"), self._ended_because)
+        if self._record is not None:
+            self._record.hang = bool(self._ended_because)
+        return Run(self.command, exit_code, self.text("stdout"), self.text("stderr"), self._ended_because, self.trace)
 
     def end(self, because: str = "it was no longer needed") -> None:
         """Kills it, with everything it has started."""
@@ -150,13 +173,15 @@ class Program:
         self.process.wait()
 
 
-def run(executable: Path, *arguments: str, patience_s: float | None = None) -> Run:
+def run(
+    executable: Path, *arguments: str, patience_s: float | None = None, inject: str = "", judged: bool = True
+) -> Run:
     """Starts a program and waits for its end."""
-    with Program(executable, *arguments) as program:
+    with Program(executable, *arguments, inject=inject, judged=judged) as program:
         first = program.wait(patience_s)
     if not may_be_a_failed_start(first):
         return first
-    with Program(executable, *arguments) as program:
+    with Program(executable, *arguments, inject=inject, judged=judged) as program:
         return program.wait(patience_s)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit import paths
+from labkit import paths, subject
 
 
 @dataclass(frozen=True)
@@ -34,4 +34,8 @@ def stage_named(name: str) -> Stage:
 
 
 def executable(program: str) -> Path:
+    """What stands behind the name: the program under test, or else our own plain one."""
+    under_test = subject.current()
+    if under_test is not None and under_test.subject.program == program:
+        return under_test.subject.executable
     return paths.PROGRAMS / f"{program}.exe"

@@ -13,6 +13,11 @@ MOST_LINES = 40
 class Rejected(AssertionError):
     """The program under test did not do what its contract says."""
 
+    def __init__(self, rows: list[tuple[str, str]], errata: Iterable[str]) -> None:
+        self.rows = rows  # what the verdict says, each with its heading
+        self.errata = tuple(errata)  # the defects it points to
+        super().__init__("\n" + "\n".join(f"  {name:<10} {text}" for name, text in rows))
+
 
 def reject(run: Run, *, expected: str, came: str, errata: Iterable[str] = (), asked: str = "") -> NoReturn:
     """Raises Rejected, with what was asked, expected and came, why it matters, and all the program printed."""
@@ -21,12 +26,20 @@ def reject(run: Run, *, expected: str, came: str, errata: Iterable[str] = (), as
         rows.append(("ended", f"by the harness: {run.ended_because}"))
     else:
         rows.append(("exit code", str(run.exit_code)))
+    errata = tuple(dict.fromkeys(errata))
+    rows += reasons(errata)
+    rows += _shown("stdout", run.lines) + _shown("stderr", run.error_lines)
+    raise Rejected(rows, errata)
+
+
+def reasons(errata: Iterable[str]) -> list[tuple[str, str]]:
+    """Why it matters, and the right form, for each of these."""
+    rows = []
     for name in errata:
         entry = catalogue()[name]
         rows.append(("why", f"{name}: {entry.why}{' (' + entry.source + ')' if entry.source else ''}"))
         rows.append(("right", entry.right))
-    rows += _shown("stdout", run.lines) + _shown("stderr", run.error_lines)
-    raise Rejected("\n" + "\n".join(f"  {name:<10} {text}" for name, text in rows))
+    return rows
 
 
 def reject_unless(

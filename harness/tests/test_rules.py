@@ -26,7 +26,9 @@ LISTENER = SOCKET + "main setsockopt 50 ffff fffffffb a 4 value=1 -> 0\nmain bin
 
 
 def accept(ov: str, socket: str) -> str:
-    return f"main AcceptEx 50 {socket} b0 0 20 20 0 {ov} ov={ov} ov_in=heap:1 buf=b0 buf_in=heap:1 len=0 off=0 -> 0 997\n"
+    return (
+        f"main AcceptEx 50 {socket} b0 0 20 20 0 {ov} ov={ov} ov_in=heap:1 buf=b0 buf_in=heap:1 len=0 off=0 -> 0 997\n"
+    )
 
 
 ACCEPTED = (

@@ -10,6 +10,8 @@ import pytest
 
 from labkit import builder, paths
 from labkit.errata import catalogue
+from labkit.prove import edited_copy
+from labkit.rules import ERRATA, RULES
 from labkit.stages import STAGES, Stage
 
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
@@ -42,6 +44,27 @@ def test_the_catalogue_is_whole() -> None:
     assert len(catalogue()) == 102
     for entry in catalogue().values():
         assert entry.defect and entry.right and entry.why and entry.shown, entry.id
+
+
+def test_every_erratum_has_a_wrong_program() -> None:
+    """Each erratum is brought back by a wrong program, or says why it cannot be shown here; few may say so."""
+    without = [entry.id for entry in catalogue().values() if not entry.wrong]
+    assert len(without) <= 7
+    assert [name for name in without if not catalogue()[name].not_run] == []
+
+
+def test_the_wrong_programs_find_their_places(tmp_path: Path) -> None:
+    """Each edit of the errata data finds the text that it replaces, once, in the corrected source."""
+    for entry in catalogue().values():
+        for wrong in entry.wrong:
+            assert edited_copy(entry, wrong, tmp_path / f"{entry.id}.{wrong.number}").exists()
+
+
+def test_every_rule_has_errata() -> None:
+    """Each rule that looks at traces belongs to errata of the catalogue, and the table names no other rule."""
+    assert set(ERRATA) == set(RULES)
+    named = {name for programs in ERRATA.values() for names in programs.values() for name in names}
+    assert named - catalogue().keys() == set()
 
 
 @by_stage

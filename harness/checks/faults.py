@@ -1,0 +1,197 @@
+"""Failing each call once: a run is recorded, and made again for every Win32 call in it, with just that call failing."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from labkit import judgement, subject
+from labkit.contract import SUFFIX, call_errors
+from labkit.errors import HarnessError
+from labkit.program import Run
+from labkit.source_lines import SourceLines
+from labkit.trace import Call, read_trace
+from labkit.verdict import Rejected, reject, reject_unless
+
+THREAD_STARTERS = ("CreateThread", "_beginthreadex", "pthread_create")
+RESULTS = ("GetOverlappedResult", "WSAGetOverlappedResult")
+
+# Which calls are made to fail, by their names without A, W and Ex, and with which code. CONTRACT.md tells students.
+CODES = {
+    "CreateFile": 5,  # access denied
+    "CreateEvent": 8,  # not enough memory
+    "WSACreateEvent": 8,
+    "CreateThread": 8,
+    "_beginthreadex": 8,
+    "pthread_create": 8,
+    "CreateIoCompletionPort": 8,
+    "ReadFile": 1450,  # insufficient system resources
+    "WaitForSingleObject": 6,  # invalid handle
+    "WaitForMultipleObjects": 6,
+    "GetOverlappedResult": 1117,  # I/O device error
+    "WSAGetOverlappedResult": 1117,
+    "CancelIo": 6,
+    "GetQueuedCompletionStatus": 8,
+    "PostQueuedCompletionStatus": 8,
+    "WSAStartup": 10091,  # the network is not ready
+    "WSASocket": 10055,  # no buffer space
+    "socket": 10055,
+    "bind": 10055,
+    "listen": 10055,
+    "setsockopt": 10055,
+    "WSAIoctl": 10055,
+    "Accept": 10055,  # AcceptEx
+    "WSARecv": 10055,
+    "WSASend": 10055,
+    "recv": 10055,
+    "send": 10055,
+}
+
+# What a failure that is handled wrongly belongs to, by the program.
+ERRATA = {
+    "event_wait": {"CreateFile": "E4", "CreateEvent": "E5", "ReadFile": "E3", "GetOverlappedResult": "E7", "": "E8"},
+    "thread_wait": {"CreateFile": "E4", "CreateEvent": "E5", "ReadFile": "E3", "thread": "T10", "": "T14"},
+    "overlapped_plus": {"CreateFile": "E4", "CreateEvent": "E5", "ReadFile": "P4", "thread": "T10", "": "T14"},
+    "four_reads": {"CreateFile": "F7", "": "F3"},
+    "iocp_files": {
+        "CreateFile": "F7",
+        "ReadFile": "F22",
+        "CreateIoCompletionPort": "F16",
+        "thread": "F25",
+        "PostQueuedCompletionStatus": "F19",
+        "": "F13",
+    },
+    "iocp_network": {
+        "thread": "N33",
+        "CreateIoCompletionPort": "N22",
+        "Accept": "N21",
+        "WSARecv": "N16",
+        "WSASend": "N16",
+        "GetQueuedCompletionStatus": "N12",
+        "PostQueuedCompletionStatus": "N28",
+        "": "N23",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One call of a run, to be failed in another."""
+
+    name: str  # as exported
+    occurrence: int  # among the calls of that name, from 1
+    where: str  # its source line
+
+    @property
+    def call(self) -> str:
+        """Its name as programs report it."""
+        return SUFFIX.sub("", self.name)
+
+    @property
+    def code(self) -> int:
+        return CODES[self.call]
+
+    @property
+    def inject(self) -> str:
+        return f"{self.name} {self.occurrence} fail {self.code}"
+
+    def __str__(self) -> str:
+        return f"{self.name} no. {self.occurrence}{' at ' + self.where if self.where else ''} fails with {self.code}"
+
+
+def errata_for(program: str, fault: Fault) -> tuple[str, ...]:
+    table = ERRATA[program]
+    names = [table.get("thread" if fault.call in THREAD_STARTERS else fault.call, table[""])]
+    if fault.call == "CreateIoCompletionPort" and program == "iocp_files":
+        names = ["F16" if fault.occurrence == 1 else "F17"]
+    return tuple(names)
+
+
+def calls_to_fail(run: Run, *, most_of_a_kind: int = 4) -> list[Fault]:
+    """The calls that the program's own source makes, first to last. A call made again and again from one line is taken
+    a few times: the first ones and the last."""
+    recording = subject.current()
+    if recording is None or run.trace is None:
+        raise HarnessError("calls can be failed only in a program that was built with the probe")
+    trace = read_trace(run.trace)
+    lines = SourceLines(recording.subject.executable, trace.base)
+    lines.learn(call.return_address for call in trace.calls)
+    seen: Counter[str] = Counter()
+    by_line: dict[tuple[str, str], list[Fault]] = {}
+    for call in trace.calls:
+        seen[call.name] += 1
+        where = lines.line(call.return_address)
+        if is_failable(call, where):
+            by_line.setdefault((call.name, where), []).append(Fault(call.name, seen[call.name], where))
+    return [
+        fault
+        for faults in by_line.values()
+        for fault in (faults if len(faults) <= most_of_a_kind else [*faults[: most_of_a_kind - 1], faults[-1]])
+    ]
+
+
+def is_failable(call: Call, where: str) -> bool:
+    """Calls without a source line are the runtime library's own, but for the one that starts its threads."""
+    return SUFFIX.sub("", call.name) in CODES and (bool(where) or call.name == "pthread_create")
+
+
+def was_hit(run: Run) -> bool:
+    """Whether the fault came about: in another run the call may not be made."""
+    return run.trace is not None and run.trace.exists() and any(c.injected for c in read_trace(run.trace).calls)
+
+
+def fail_each(program: str, faults: Iterable[Fault], again: Callable[[Fault], Run]) -> tuple[int, int]:
+    """Makes the run once for each fault; `again` makes it and rejects what it alone can see. Returns how many calls were
+    to be failed, and how many were."""
+    faults = list(faults)
+    if not faults:
+        raise HarnessError("no call was found that could be failed")
+    with ThreadPoolExecutor(2) as pool:
+        hits = list(pool.map(lambda fault: _judge(program, fault, again), faults))
+    if not any(hits):
+        raise HarnessError("no call was failed: the probe did not do what it was asked")
+    return len(faults), sum(hits)
+
+
+def _judge(program: str, fault: Fault, again: Callable[[Fault], Run]) -> bool:
+    errata = errata_for(program, fault)
+    try:
+        run = again(fault)
+    except Rejected as rejected:
+        raise Rejected([("failed", str(fault)), *rejected.rows], [*errata, *rejected.errata]) from None
+    recording = subject.current()
+    assert recording is not None
+    record = next(record for record in recording.runs if record.trace == run.trace)
+    found = judgement.findings_in(recording.subject, record)
+    if found:
+        names = [name for finding, _ in found for name in finding.errata]
+        rows = [("asked", f"{run.command}  ({fault})"), *judgement.rows_for(found)]
+        raise Rejected(rows, dict.fromkeys([*errata, *names]))
+    return was_hit(run)
+
+
+def expect_reported(run: Run, fault: Fault, errata: tuple[str, ...]) -> None:
+    """The call that failed is named on stderr with its code, and the exit code is 1."""
+    reject_unless(
+        not run.ended_because, run, expected="the program ends", came=run.ended_because, errata=errata, asked=str(fault)
+    )
+    if not was_hit(run):
+        return
+    named = call_errors(run)
+    if fault.call in THREAD_STARTERS:  # its name and its code are free
+        holds = bool(run.error_lines)
+    elif fault.call in RESULTS:  # a completion that failed: naming it on stderr is free
+        holds = True
+    else:
+        holds = any(error.call == fault.call and error.code == fault.code for error in named)
+    if not holds:
+        wanted = f"on stderr: error : {fault.call} : {fault.code} : ..."
+        reject(run, expected=wanted, came=run.stderr.strip() or "nothing", errata=errata, asked=str(fault))
+    reject_unless(
+        run.exit_code == 1,
+        run,
+        expected="exit code 1",
+        came=f"exit code {run.exit_code}",
+        errata=errata,
+        asked=str(fault),
+    )

@@ -1,0 +1,146 @@
+"""Stage 5 with calls that fail: what only the probe can bring about."""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import pytest
+
+import faults
+from labkit.contract import SUFFIX, call_errors
+from labkit.echo import EchoServer, is_listening
+from labkit.program import Program, Run
+from labkit.stages import executable
+from labkit.trace import read_trace
+from labkit.verdict import expect_exit_code, reject, reject_unless
+from test_05_iocp_network import PROGRAM, expect_clean_end, expect_echo, expect_end, some_bytes
+
+WORDS = ("--port", "0", "--threads", "2")
+
+
+class TestFaults:
+    program: ClassVar[str] = PROGRAM
+
+    def serve_two_clients(self, inject: str = "", *, judged: bool = True) -> Run:
+        """Two clients, one after the other, each with one message. What a fault does to them is not judged here, only
+        that the server ends when it is told to."""
+        with Program(executable(PROGRAM), *WORDS, inject=inject, judged=judged) as program:
+            program.wait_for(is_listening)
+            if not is_listening(program.text()):
+                return program.wait()
+            server = EchoServer.of(program)
+            for _ in range(2):
+                client = server.try_to_connect()
+                if client is None:
+                    continue
+                with client:
+                    client.socket.settimeout(2)
+                    client.echo(b"hello")
+                    client.finish_sending()
+                    client.is_ended()
+            program.interrupt()
+            return program.wait()
+
+    @pytest.mark.traced
+    def test_every_call_may_fail(self, record_property: Callable[[str, object], None]) -> None:
+        """Each Win32 call of a run fails once: it is reported, the server survives what it must, leaks nothing, ends."""
+        found = faults.calls_to_fail(self.serve_two_clients(), most_of_a_kind=2)
+
+        def again(fault: faults.Fault) -> Run:
+            errata = faults.errata_for(PROGRAM, fault)
+            result = self.serve_two_clients(fault.inject, judged=False)
+            asked = str(fault)
+            reject_unless(
+                not result.ended_because,
+                result,
+                expected="it ends",
+                came=result.ended_because,
+                errata=errata,
+                asked=asked,
+            )
+            if not faults.was_hit(result):
+                return result
+            named = fault.call in faults.THREAD_STARTERS or any(e.call == fault.call for e in call_errors(result))
+            wanted = f"on stderr: error : {fault.call} : {fault.code} : ..."
+            reject_unless(
+                named and bool(result.stderr.strip()),
+                result,
+                expected=wanted,
+                came=result.stderr.strip() or "nothing",
+                errata=errata,
+                asked=asked,
+            )
+            served = "stopped : " in result.stdout
+            code = 0 if served else 1
+            reject_unless(
+                result.exit_code in ((0, 1) if served else (1,)),
+                result,
+                expected=f"exit code {code}",
+                came=f"exit code {result.exit_code}",
+                errata=errata,
+                asked=asked,
+            )
+            return result
+
+        to_fail, failed = faults.fail_each(PROGRAM, found, again)
+        record_property("calls to fail", to_fail)
+        record_property("calls failed", failed)
+
+    @pytest.mark.traced
+    def test_a_partial_send(self) -> None:
+        """A send that takes fewer bytes than it was given is gone on with: every byte comes back."""
+        with EchoServer(inject="WSASend 1 short 10;WSASend 2 short 1;WSASend 3 short 100") as server:
+            with server.connect() as client:
+                expect_echo(server, client, some_bytes(600), errata=("N38",))
+            expect_clean_end(server.stop())
+
+    @pytest.mark.traced
+    def test_a_refused_receive(self) -> None:
+        """A receive that is refused ends that connection and no other, and nothing is left of it."""
+        with EchoServer(inject="WSARecv 1 fail 10055") as server:
+            with server.connect() as victim:
+                expect_end(server, victim, when="when its receive is refused", errata=("N16",))
+            with server.connect() as other:
+                expect_echo(server, other, b"still here", errata=("N16",))
+            result = server.stop()
+        expect_clean_end(result)
+        self._expect_named(result, "WSARecv", ("N16",))
+
+    @pytest.mark.traced
+    def test_a_refused_accept(self) -> None:
+        """An accept that is refused is reported and asked for again, not over and over at full speed."""
+        refused = ";".join(f"AcceptEx {number} fail 10055" for number in range(1, 31))
+        with EchoServer(inject=refused) as server:
+            result = server.stop()
+        expect_clean_end(result)
+        self._expect_named(result, "AcceptEx", ("N21",))
+        assert result.trace is not None
+        asked = sum(call.name == "AcceptEx" for call in read_trace(result.trace).calls)
+        if asked > 20:  # it served for a moment only: a few for each listener, or it does not wait at all
+            reject(
+                result,
+                expected="a refused accept is asked for again when something has happened",
+                came=f"AcceptEx was called {asked} times, without end",
+                errata=("N21",),
+            )
+
+    @pytest.mark.traced
+    def test_a_dequeue_that_fails(self) -> None:
+        """A dequeue that brings no packet and an error is reported; the server serves on."""
+        inject = "GetQueuedCompletionStatus 1 fail 8;GetQueuedCompletionStatusEx 1 fail 8"
+        with EchoServer(inject=inject) as server:
+            with server.connect() as client:
+                expect_echo(server, client, b"still here", errata=("N12",))
+            result = server.stop()
+        self._expect_named(result, "GetQueuedCompletionStatus", ("N12",))
+        expect_exit_code(result, 0, ("N12",))
+
+    @staticmethod
+    def _expect_named(result: Run, call: str, errata: tuple[str, ...]) -> None:
+        reject_unless(
+            any(error.call == SUFFIX.sub("", call) for error in call_errors(result)),
+            result,
+            expected=f"on stderr: error : {call} : ...",
+            came=result.stderr.strip() or "nothing",
+            errata=errata,
+            asked=f"{call} fails once",
+        )
