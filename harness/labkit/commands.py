@@ -145,3 +145,9 @@ def prove_command(arguments: list[str]) -> int:
     from labkit import prove
 
     return prove.prove_command(arguments)
+
+
+def trace_command(arguments: list[str]) -> int:
+    from labkit.picture import command
+
+    return command.trace_command(arguments)

@@ -48,7 +48,7 @@ WINDOWS_COMPONENTS = [
         "Microsoft.VisualStudio.2022.Community",
         "the compiler",
     ),
-    *(Component(name, "module", name, name, "the harness") for name in ("pytest", "xdist", "rich", "psutil")),
+    *(Component(name, "module", name, name, "the harness") for name in ("pytest", "xdist", "rich", "psutil", "jinja2")),
 ]
 
 

@@ -1,0 +1,42 @@
+"""A picture of a run: who owned which request, call by call."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from labkit.picture import chrome, page, svg
+from labkit.picture.layout import System, lay_out
+from labkit.picture.story import Story, tell
+from labkit.trace import Trace
+
+MOST_BYTES = 300_000  # a page's
+
+
+@dataclass(frozen=True)
+class Picture:
+    story: Story
+    systems: list[System]
+
+    def svg(self) -> str:
+        return svg.render(self.systems, self.story.title)
+
+    def html(self) -> str:
+        return page.page(self.story, self.systems)
+
+    def chrome_json(self) -> str:
+        return chrome.chrome_json(self.story)
+
+
+def draw(
+    trace: Trace,
+    source_lines: Callable[[int], str],
+    title: str,
+    functions: Callable[[int], str] | None = None,
+    around: int | None = None,
+) -> Picture:
+    """Draws a trace. `around`: the call that must be in the picture even if the run is too long for all of it."""
+    for most_calls in (384, 192, 96, 48):
+        story = tell(trace, source_lines, title, functions, around, most_calls)
+        picture = Picture(story, lay_out(story))
+        if len(picture.html().encode()) < MOST_BYTES:
+            break
+    return picture
