@@ -125,8 +125,9 @@ def _subject_of(item: pytest.Item) -> Subject | None:
 
 def _again(item: pytest.Item) -> str:
     """The command that runs just this check again."""
-    if _subject_of(item) is not None:
-        return os.environ.get("LAB_AGAIN", "./harness/lab test") + f" -k {item.originalname}"
+    subject = _subject_of(item)
+    if subject is not None:
+        return subject.again if subject.check else f"{subject.again} -k {item.originalname}"
     return f"./harness/lab test '{item.nodeid}'"
 
 

@@ -107,9 +107,8 @@ def errata_for(program: str, fault: Fault) -> tuple[str, ...]:
     return tuple(names)
 
 
-def calls_to_fail(run: Run, *, most_of_a_kind: int = 4) -> list[Fault]:
-    """The calls that the program's own source makes, first to last. A call made again and again from one line is taken
-    a few times: the first ones and the last."""
+def calls_to_fail(run: Run) -> list[Fault]:
+    """Every call that the program's own source makes, first to last."""
     recording = subject.current()
     if recording is None or run.trace is None:
         raise HarnessError("calls can be failed only in a program that was built with the probe")
@@ -117,17 +116,13 @@ def calls_to_fail(run: Run, *, most_of_a_kind: int = 4) -> list[Fault]:
     lines = SourceLines(recording.subject.executable, trace.base)
     lines.learn(call.return_address for call in trace.calls)
     seen: Counter[str] = Counter()
-    by_line: dict[tuple[str, str], list[Fault]] = {}
+    found = []
     for call in trace.calls:
         seen[call.name] += 1
         where = lines.line(call.return_address)
         if is_failable(call, where):
-            by_line.setdefault((call.name, where), []).append(Fault(call.name, seen[call.name], where))
-    return [
-        fault
-        for faults in by_line.values()
-        for fault in (faults if len(faults) <= most_of_a_kind else [*faults[: most_of_a_kind - 1], faults[-1]])
-    ]
+            found.append(Fault(call.name, seen[call.name], where))
+    return found
 
 
 def is_failable(call: Call, where: str) -> bool:

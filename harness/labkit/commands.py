@@ -90,6 +90,9 @@ def test_command(arguments: list[str]) -> int:
     code = _test(arguments)
     if arguments and not all(word.startswith("--junitxml") for word in arguments):
         return code
+    if builder.PRESET != "mingw":
+        ui.say("lab: graded builds need mingw-w64 so far: the checks ran without the probe")
+        return code
     from labkit import grade
 
     return max(code, grade.grade_references())

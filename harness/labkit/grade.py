@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import json
 import shlex
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from labkit import builder, paths, ui
 from labkit.errors import HarnessError
 from labkit.graded import FOLDER, Built, build_graded
 from labkit.grading import CheckResult, check_files, run_checks
-from labkit.stages import STAGES, Stage
+from labkit.stages import STAGES, Stage, stage_named
 from labkit.subject import Subject
 from labkit.verdict import reasons
 
@@ -52,18 +53,13 @@ def grade_command(words: list[str]) -> int:
     submissions = build_all(stage, sources)
     for submission in submissions:
         _show_build(submission)
-    subjects = [
-        Subject(submission.source.stem, submission.program, submission.built.executable, str(submission.source))
-        for submission in submissions
-        if submission.built.executable is not None
-    ]
+    subjects = subjects_of(submissions, lambda submission: submission.source.stem)
     results: list[CheckResult] = []
     if subjects:
-        again = f"./harness/lab grade {shlex.quote(str(options.directory))} --stage {stage.number}"
         extra = ["-q", *check_files(stage)]
         extra += ["-k", options.only] if options.only else []
         extra += [f"--junitxml={options.junitxml.resolve()}"] if options.junitxml else []
-        _, results = run_checks(subjects, extra, again=again)
+        results = run_checks(subjects, extra)
     code = exit_code_of(submissions, results)
     if options.json:
         text = json.dumps(as_json(stage, submissions, results, code), ensure_ascii=False, indent=2)
@@ -85,18 +81,26 @@ def grade_references() -> int:
     for submission in submissions:
         if submission.built.executable is None:
             _show_build(submission)
-    subjects = [
-        Subject(_reference_key(submission), submission.program, submission.built.executable, str(submission.source))
-        for submission in submissions
-        if submission.built.executable is not None
-    ]
+    subjects = subjects_of(submissions, _reference_key)
     files = [file for stage in STAGES for file in check_files(stage)]
-    _, results = run_checks(subjects, ["-q", *files], again="./harness/lab grade")
+    results = run_checks(subjects, ["-q", *files])
     _show_faults(subjects, results)
     rejected = {result.subject for result in results if result.outcome == "rejected"}
     built = len(subjects)
     ui.say(f"graded: {built} programs, {built - len(rejected)} accepted, {len(results)} verdicts")
     return exit_code_of(submissions, results)
+
+
+def subjects_of(submissions: list[Submission], key: Callable[[Submission], str]) -> list[Subject]:
+    """Those that compile."""
+    subjects = []
+    for submission in submissions:
+        folder = submission.source.parent
+        shown = folder.relative_to(paths.ROOT) if folder.is_relative_to(paths.ROOT) else folder
+        again = f"./harness/lab grade {shlex.quote(str(shown))} --stage {stage_named(submission.program).number}"
+        if submission.built.executable is not None:
+            subjects.append(Subject(key(submission), submission.program, submission.built.executable, again))
+    return subjects
 
 
 def _reference_key(submission: Submission) -> str:
@@ -105,14 +109,11 @@ def _reference_key(submission: Submission) -> str:
 
 
 def _show_faults(subjects: list[Subject], results: list[CheckResult]) -> None:
-    """How many calls of each program were made to fail."""
+    """How many calls of each program were made to fail. Only a check that has passed tells its numbers."""
     for subject in subjects:
         numbers = [result.numbers for result in results if result.subject == subject.key and result.numbers]
         for found in numbers:
-            ui.say(
-                f"{subject.key}: {found['calls to fail']} calls found, {found['calls failed']} failed, "
-                f"{found['calls failed']} survived"
-            )
+            ui.say(f"{subject.key}: {found['calls to fail']} calls found, {found['calls failed']} failed, none badly")
 
 
 def sources_in(directory: Path) -> list[Path]:

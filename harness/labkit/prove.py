@@ -114,14 +114,13 @@ def _judge_by_checks(proofs: list[Proof]) -> None:
             proof.message = f"it does not compile: {proof.built.said.strip()[:400]}"
             continue
         wrong = proof.wrong
-        subjects.append(Subject(proof.key, wrong.program, proof.built.executable, check=wrong.check, case=wrong.case))
+        again = f"./harness/lab prove {proof.erratum.id}"
+        subjects.append(Subject(proof.key, wrong.program, proof.built.executable, again, wrong.check, wrong.case))
     if not subjects:
         return
     stages = dict.fromkeys(stage_named(proof.wrong.program) for proof in proofs)
     with ui.activity("grading wrong programs"):
-        _, results = run_checks(
-            subjects, [file for stage in stages for file in check_files(stage)], again="./harness/lab prove", quiet=True
-        )
+        results = run_checks(subjects, [file for stage in stages for file in check_files(stage)], quiet=True)
     for proof in proofs:
         if proof.built.executable is not None:
             _judge(proof, [result for result in results if result.subject == proof.key])

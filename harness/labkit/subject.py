@@ -26,7 +26,7 @@ class Subject:
     key: str  # unique; how verdicts call it
     program: str  # of the contract: event_wait ...
     executable: Path
-    source: str = ""  # as its author knows it
+    again: str = ""  # the command that grades it again
     check: str = ""  # the only check that is wanted, by its function's name; empty: all
     case: str = ""  # ... and the only parametrized case of it
 

@@ -17,7 +17,7 @@ def _theme(paper: str, ink: str, dim: str, rule: str, kernel: str, on: str, owne
     rules = [
         f".bg{{fill:{paper}}}text{{fill:{ink};stroke:{paper}}}.dim{{fill:{dim}}}.bad{{fill:{bad}}}",
         f".rule,.lead{{stroke:{rule}}}.arrow{{stroke:{kernel}}}.ok{{fill:{kernel}}}.life{{fill:{dim}}}",
-        f".alarm{{fill:{bad}}}.failed,.life.open{{stroke:{bad}}}.on{{fill:{on};stroke:none}}.hatch{{stroke:{on}}}",
+        f".alarm{{fill:{bad}}}.failed,.life.open{{stroke:{bad}}}.on{{fill:{on};stroke:none}}",
     ]
     return "".join([*rules, *(f".o{i}{{fill:{colour}}}" for i, colour in enumerate(owners))])
 

@@ -73,7 +73,6 @@ RuleFunction = Callable[[Case], Iterator[Sighting]]
 @dataclass(frozen=True)
 class Rule:
     name: str
-    sentence: str
     look: RuleFunction
 
 
@@ -81,10 +80,10 @@ RULES: dict[str, Rule] = {}
 
 
 def rule(name: str) -> Callable[[RuleFunction], RuleFunction]:
-    """Makes a function a rule, known by this name. Its docstring's first line is its sentence."""
+    """Makes a function a rule, known by this name. Its docstring says what is right."""
 
     def register(function: RuleFunction) -> RuleFunction:
-        RULES[name] = Rule(name, (function.__doc__ or "").strip().splitlines()[0], function)
+        RULES[name] = Rule(name, function)
         return function
 
     return register
