@@ -184,6 +184,19 @@ class TestEnds:
                 )
             expect_end(server, client, when="after the last byte", errata=("N15", "N8"))
 
+    def test_an_orderly_end_is_no_data(self) -> None:
+        """The end of a client's stream is the end of the connection: nothing is printed as its data."""
+        with EchoServer() as server, server.connect() as client:
+            name = client.name
+            expect_echo(server, client, b"all of it")
+            client.finish_sending()
+            expect_line(server, f"closed : {name}", errata=("N14",))
+            result = server.stop()
+        expect_clean_end(result)
+        came = [line for line in result.lines if line.startswith("수신된 data :")]
+        wanted = ["수신된 data : all of it"]
+        reject_unless(came == wanted, result, expected=str(wanted), came=str(came), errata=("N14",))
+
     def test_a_reset_ends_one_connection(self) -> None:
         """A client that resets its connection is closed; nothing is printed as its data, and others are served on."""
         with EchoServer() as server, server.connect() as other, server.connect() as victim:
