@@ -1,33 +1,10 @@
-// Stage 5: what one packet and one connection are. The server that moves them stands in iocp_network.hpp.
+// Stage 5: what one connection is, and its requests. The server that moves them stands in iocp_network.hpp.
 #pragma once
 
 #include "sockets.hpp"
 
 #include <array>
-#include <memory>
-
-// ---------------------------------------------------------------- one packet
-
-struct Packet {
-    enum Kind { completed, failed, stop, nothing } kind; // (TRUE | FALSE) x (OVERLAPPED | none), as in stage 4
-    DWORD bytes;
-    OVERLAPPED* request;
-    DWORD error;
-};
-
-inline Packet dequeue(HANDLE port) noexcept
-{
-    DWORD bytes = 0;
-    ULONG_PTR key = 0; // N4: pointer-sized
-    OVERLAPPED* request = nullptr;
-    const BOOL taken = GetQueuedCompletionStatus(port, &bytes, &key, &request, INFINITE);
-    const DWORD error = taken ? ERROR_SUCCESS : GetLastError();
-    if (request != nullptr)
-        return {taken ? Packet::completed : Packet::failed, bytes, request, error}; // N12: either way it is over
-    return {taken ? Packet::stop : Packet::nothing, bytes, nullptr, error};
-}
-
-// ---------------------------------------------------------------- one connection
+#include <string>
 
 // A listener, and how many accepts wait on it. N20: several, so that nobody ever blocks in accept and a burst of
 // clients finds more than one door open.
@@ -43,6 +20,7 @@ struct Acceptor {
     }
 
     Listener listener;
+    bool may_skip_packets = has_ifs_handle(listener.socket);
     LPFN_ACCEPTEX accept_ex = nullptr;
     std::atomic<int> waiting = 0;
 };
@@ -57,14 +35,29 @@ struct Connection : OVERLAPPED {
     Acceptor& acceptor;
     Socket socket; // N8: its own, from before the accept until it is closed
     Doing doing = Doing::accepting;
+    bool skips_packets = false; // a request that is done at once leaves no packet
     std::string peer;
     DWORD received = 0;                     // bytes in the buffer
     DWORD sent = 0;                         // how many of them have gone back
     std::atomic<ULONGLONG> active_since{0}; // GetTickCount64; 0 until accepted. The idle watch reads it at any time
+    Connection* next_ready = nullptr;       // in a ReadyList
     std::array<char, 1024> buffer;          // accepting: for AcceptEx's addresses
 };
 
-// Asks for what the connection does next. 0 or WSA_IO_PENDING: accepted, a packet will come. Else: refused, none will.
+// From here on a request that is done at once leaves no packet: its outcome is known already, and the way through the
+// port would only cost time. (SetFileCompletionNotificationModes)
+inline DWORD skip_packets(Connection& connection) noexcept
+{
+    if (!connection.acceptor.may_skip_packets)
+        return ERROR_SUCCESS; // then each has its packet
+    if (!SetFileCompletionNotificationModes(connection.socket.handle(), FILE_SKIP_COMPLETION_PORT_ON_SUCCESS))
+        return GetLastError();
+    connection.skips_packets = true;
+    return ERROR_SUCCESS;
+}
+
+// Asks for what the connection does next. WSA_IO_PENDING: accepted, a packet will come. 0: done already, and no packet
+// will come. Else: refused, none will come.
 inline int submit(Connection& connection) noexcept
 {
     constexpr DWORD address_bytes = sizeof(SOCKADDR_STORAGE) + 16; // AcceptEx wants 16 more than the address itself
@@ -82,7 +75,7 @@ inline int submit(Connection& connection) noexcept
         break;
     case Connection::Doing::receiving:
         part = {static_cast<ULONG>(connection.buffer.size()), connection.buffer.data()};
-        // N17: null for the count: only the packet's is right
+        // N17: null for the count: outcome_of asks for it, when it is known for sure
         done = WSARecv(socket, &part, 1, nullptr, &flags, &connection, nullptr) == 0;
         break;
     case Connection::Doing::sending: // N38: from where the last send stopped
@@ -90,7 +83,27 @@ inline int submit(Connection& connection) noexcept
         done = WSASend(socket, &part, 1, nullptr, 0, &connection, nullptr) == 0;
         break;
     }
-    return done ? 0 : WSAGetLastError();
+    if (done)
+        return connection.skips_packets ? 0 : WSA_IO_PENDING; // a packet comes all the same, unless it is skipped
+    return WSAGetLastError();
+}
+
+struct Outcome {
+    DWORD bytes;
+    DWORD error;
+};
+
+// How the connection's request has ended, by a packet or at once. N12: a packet that was taken says that its request is
+// over, not that it succeeded: each must be asked.
+inline Outcome outcome_of(Connection& connection) noexcept
+{
+    const bool accepting = connection.doing == Connection::Doing::accepting;
+    const Socket& socket = accepting ? connection.acceptor.listener.socket : connection.socket;
+    DWORD bytes = 0;
+    DWORD flags = 0;
+    if (WSAGetOverlappedResult(socket.get(), &connection, &bytes, FALSE, &flags))
+        return {bytes, ERROR_SUCCESS};
+    return {0, socket_error()};
 }
 
 inline const char* call_of(Connection::Doing doing) noexcept
@@ -119,3 +132,26 @@ inline void cancel(Connection& connection)
         lab::report("CancelIoEx", error);
     }
 }
+
+// Connections whose next message is here already, first come, first served. The links are in the connections, so that
+// none of its functions can fail.
+class ReadyList {
+public:
+    bool empty() const noexcept { return first_ == nullptr; }
+    void push(Connection& connection) noexcept
+    {
+        connection.next_ready = nullptr;
+        (first_ == nullptr ? first_ : last_->next_ready) = &connection;
+        last_ = &connection;
+    }
+    Connection& pop() noexcept
+    {
+        Connection& connection = *first_;
+        first_ = connection.next_ready;
+        return connection;
+    }
+
+private:
+    Connection* first_ = nullptr;
+    Connection* last_ = nullptr; // good only if there is a first
+};

@@ -1,5 +1,6 @@
 // One connection's requests and their packets, on a real port with a real client.
 #include "connection.hpp"
+#include "workers.hpp"
 
 #include "blocking_client.hpp"
 #include "connected_pipe.hpp"
@@ -32,13 +33,15 @@ class ConnectionTest : public testing::Test {
 protected:
     ConnectionTest() { associate(acceptor.listener.socket.handle(), port); }
 
-    static bool accepted_by_kernel(int error) { return error == 0 || error == WSA_IO_PENDING; }
+    // Waits for one packet and says whose it is; null for a posted one.
+    OVERLAPPED* next_packet() { return inbox.take(INFINITE).front().lpOverlapped; }
 
 private:
     Winsock winsock_;
 
 protected:
     lab::Port port = new_port();
+    Inbox inbox{port.get()};
     Acceptor acceptor{listen_on(loopback())};
 };
 
@@ -58,7 +61,7 @@ protected:
     ~Connected() override
     {
         if (CancelIoEx(connection.socket.handle(), &connection)) // a test that ended early
-            dequeue(port.get());
+            next_packet();
     }
 
     int receive()
@@ -83,19 +86,17 @@ TEST_F(Accepting, EndsWithAPacketWhenASilentClientConnects)
 {
     ASSERT_EQ(submit(connection), WSA_IO_PENDING);
     const Socket client = connect_to(acceptor.listener.address);
-    const Packet packet = dequeue(port.get());
-    EXPECT_EQ(packet.kind, Packet::completed);
-    EXPECT_EQ(packet.request, &connection);
-    EXPECT_EQ(packet.bytes, 0U);
+    ASSERT_EQ(next_packet(), &connection);
+    EXPECT_EQ(outcome_of(connection).error, DWORD{ERROR_SUCCESS});
+    EXPECT_EQ(outcome_of(connection).bytes, 0U);
 }
 
 TEST_F(Accepting, IsCancelledOnTheListener)
 {
     ASSERT_EQ(submit(connection), WSA_IO_PENDING);
     cancel(connection);
-    const Packet packet = dequeue(port.get());
-    EXPECT_EQ(packet.kind, Packet::failed);
-    EXPECT_EQ(packet.request, &connection) << "a cancelled request comes back too";
+    ASSERT_EQ(next_packet(), &connection) << "a cancelled request comes back too";
+    EXPECT_EQ(outcome_of(connection).error, DWORD{ERROR_OPERATION_ABORTED});
 }
 
 TEST_F(Accepting, NeedsASocketThatListens)
@@ -113,35 +114,71 @@ TEST_F(Connected, ReceivesWhatTheClientSends)
 {
     ASSERT_EQ(receive(), WSA_IO_PENDING);
     send_text(client, "hello");
-    const Packet packet = dequeue(port.get());
-    EXPECT_EQ(packet.kind, Packet::completed);
-    EXPECT_EQ(packet.request, &connection);
-    EXPECT_EQ(std::string(connection.buffer.data(), packet.bytes), "hello");
+    ASSERT_EQ(next_packet(), &connection);
+    const Outcome outcome = outcome_of(connection);
+    EXPECT_EQ(outcome.error, DWORD{ERROR_SUCCESS});
+    EXPECT_EQ(std::string(connection.buffer.data(), outcome.bytes), "hello");
 }
 
 TEST_F(Connected, ReceivesNoBytesAtTheEndOfTheStream)
 {
     ASSERT_EQ(receive(), WSA_IO_PENDING);
     finish_sending(client);
-    const Packet packet = dequeue(port.get());
-    EXPECT_EQ(packet.kind, Packet::completed);
-    EXPECT_EQ(packet.bytes, 0U);
+    ASSERT_EQ(next_packet(), &connection);
+    EXPECT_EQ(outcome_of(connection).error, DWORD{ERROR_SUCCESS});
+    EXPECT_EQ(outcome_of(connection).bytes, 0U);
 }
 
 TEST_F(Connected, SendsWhatWasReceived)
 {
-    ASSERT_TRUE(accepted_by_kernel(send_from(0, "0123456789")));
-    EXPECT_EQ(dequeue(port.get()).bytes, 10U);
+    ASSERT_EQ(send_from(0, "0123456789"), WSA_IO_PENDING) << "a packet comes, also if it is done at once";
+    ASSERT_EQ(next_packet(), &connection);
+    EXPECT_EQ(outcome_of(connection).bytes, 10U);
     finish_sending(connection.socket);
     EXPECT_EQ(receive_to_the_end(client), "0123456789");
 }
 
 TEST_F(Connected, SendsOnlyTheRestAfterAPartialSend)
 {
-    ASSERT_TRUE(accepted_by_kernel(send_from(4, "0123456789")));
-    EXPECT_EQ(dequeue(port.get()).bytes, 6U);
+    ASSERT_EQ(send_from(4, "0123456789"), WSA_IO_PENDING);
+    ASSERT_EQ(next_packet(), &connection);
+    EXPECT_EQ(outcome_of(connection).bytes, 6U);
     finish_sending(connection.socket);
     EXPECT_EQ(receive_to_the_end(client), "456789");
+}
+
+TEST_F(Connected, LeavesNoPacketForWhatIsDoneAtOnceWhenPacketsAreSkipped)
+{
+    ASSERT_EQ(skip_packets(connection), DWORD{ERROR_SUCCESS});
+    ASSERT_EQ(send_from(0, "0123456789"), 0);
+    EXPECT_EQ(outcome_of(connection).error, DWORD{ERROR_SUCCESS});
+    EXPECT_EQ(outcome_of(connection).bytes, 10U) << "the count is known without a packet";
+    EXPECT_TRUE(inbox.take(0).empty());
+}
+
+TEST_F(Connected, HasAPacketForWhatPendsAlsoWhenPacketsAreSkipped)
+{
+    ASSERT_EQ(skip_packets(connection), DWORD{ERROR_SUCCESS});
+    ASSERT_EQ(receive(), WSA_IO_PENDING);
+    send_text(client, "hello");
+    ASSERT_EQ(next_packet(), &connection);
+    EXPECT_EQ(outcome_of(connection).bytes, 5U);
+}
+
+TEST_F(Connected, KeepsItsPacketsWhereTheProviderCannotBeTrustedToSkipThem)
+{
+    EXPECT_TRUE(acceptor.may_skip_packets) << "a plain TCP socket";
+    acceptor.may_skip_packets = false;
+    ASSERT_EQ(skip_packets(connection), DWORD{ERROR_SUCCESS});
+    ASSERT_EQ(send_from(0, "hello"), WSA_IO_PENDING);
+    EXPECT_EQ(next_packet(), &connection);
+}
+
+TEST_F(Connected, CannotSkipPacketsOnASocketThatIsGone)
+{
+    connection.socket = Socket{};
+    EXPECT_EQ(skip_packets(connection), DWORD{ERROR_INVALID_HANDLE});
+    EXPECT_FALSE(connection.skips_packets);
 }
 
 TEST_F(Connected, ClearsWhatAnEarlierRequestHasLeftBehind)
@@ -152,7 +189,8 @@ TEST_F(Connected, ClearsWhatAnEarlierRequestHasLeftBehind)
     connection.Offset = 1;
     ASSERT_EQ(receive(), WSA_IO_PENDING);
     send_text(client, "hello");
-    EXPECT_EQ(dequeue(port.get()).bytes, 5U);
+    ASSERT_EQ(next_packet(), &connection);
+    EXPECT_EQ(outcome_of(connection).bytes, 5U);
     EXPECT_EQ(connection.Offset, 0U);
     EXPECT_FALSE(units::is_set(stale.get()));
 }
@@ -161,10 +199,8 @@ TEST_F(Connected, CancelsAPendingReceive)
 {
     ASSERT_EQ(receive(), WSA_IO_PENDING);
     cancel(connection);
-    const Packet packet = dequeue(port.get());
-    EXPECT_EQ(packet.kind, Packet::failed);
-    EXPECT_EQ(packet.request, &connection);
-    EXPECT_EQ(packet.error, DWORD{ERROR_OPERATION_ABORTED});
+    ASSERT_EQ(next_packet(), &connection);
+    EXPECT_EQ(outcome_of(connection).error, DWORD{ERROR_OPERATION_ABORTED});
 }
 
 TEST_F(Connected, MayBeCancelledWithNothingInFlight)
@@ -181,10 +217,21 @@ TEST_F(Connected, IsRefusedOnASocketThatIsGone)
     EXPECT_EQ(send_from(0, "hello"), WSAENOTSOCK);
 }
 
-TEST_F(Connected, TakesAPostedPacketForAStop)
+TEST(ReadyList, GivesConnectionsBackInTheOrderTheyCame)
 {
-    ASSERT_TRUE(PostQueuedCompletionStatus(port.get(), 0, 0, nullptr));
-    EXPECT_EQ(dequeue(port.get()).kind, Packet::stop);
+    const Winsock winsock;
+    Acceptor acceptor{listen_on(loopback())};
+    Connection first{acceptor, Socket{}};
+    Connection second{acceptor, Socket{}};
+    ReadyList ready;
+    EXPECT_TRUE(ready.empty());
+    ready.push(first);
+    ready.push(second);
+    EXPECT_EQ(&ready.pop(), &first);
+    ready.push(first);
+    EXPECT_EQ(&ready.pop(), &second);
+    EXPECT_EQ(&ready.pop(), &first);
+    EXPECT_TRUE(ready.empty());
 }
 
 } // namespace

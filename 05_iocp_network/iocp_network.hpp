@@ -4,16 +4,17 @@
 //
 //     accepting -> receiving -> sending -> receiving -> ... -> end of stream, error or stop -> closed
 //
-// So one OVERLAPPED and one buffer serve it all its life, no two threads ever hold it at once, and a peer that does not
-// read holds only its own buffer (N31): its send stays pending, and nothing more is received from it.
+// So one OVERLAPPED and one buffer serve it all its life: nothing is allocated for a message, no two threads ever hold
+// it at once, and a peer that does not read holds only its own buffer (N31): its send stays pending, and nothing more
+// is received from it.
 #pragma once
 
 #include "connection.hpp"
 #include "escape.hpp"
+#include "workers.hpp"
 
+#include <memory>
 #include <mutex>
-#include <system_error>
-#include <thread>
 #include <unordered_map>
 
 struct ServerOptions {
@@ -40,7 +41,12 @@ public:
     // Serves until stop_requested is signalled, then stops cleanly. Throws lab::Win32Error, with nothing left running.
     void run(HANDLE stop_requested)
     {
-        start_workers();
+        try {
+            workers_.start(options_.threads, [this] { work(); });
+        } catch (const lab::Win32Error&) {
+            stop();
+            throw;
+        }
         for (const auto& acceptor : acceptors_)
             lab::print_line("listening : ", acceptor->listener.address.text());
         DWORD waited = WAIT_TIMEOUT;
@@ -64,7 +70,7 @@ private:
     // the next client's packet or the next second brings us back.
     void keep_accepting(Acceptor& acceptor)
     {
-        while (acceptor.waiting < 4) {
+        while (!stopping_ && acceptor.waiting < 4) {
             Socket fresh = tcp_socket(acceptor.listener.address.family());
             if (!fresh) {
                 lab::report("WSASocket", socket_error());
@@ -78,65 +84,84 @@ private:
                 const std::lock_guard lock(mutex_);
                 connections_.emplace(&adopted, std::move(connection));
             }
-            if (!start(adopted))
+            if (start(adopted) == Started::not_at_all)
                 return;
         }
     }
 
-    // Hands the connection to the kernel. True: from here on it must not be touched, another worker may already have
-    // taken its packet and freed it. False: no packet will come; it is closed already (N16).
-    bool start(Connection& connection)
+    enum class Started { in_flight, done, not_at_all };
+
+    // Asks for the connection's next request. in_flight: it must not be touched any more, another worker may already
+    // have taken its packet and freed it. done: at once, no packet will come, it is still ours. not_at_all: no packet
+    // will come either, and it is closed already (N16).
+    Started start(Connection& connection)
     {
         const Connection::Doing doing = connection.doing;
         AcquireSRWLockShared(&gate_);
         const bool stopping = stopping_;
         const int error = stopping ? WSA_OPERATION_ABORTED : submit(connection);
         ReleaseSRWLockShared(&gate_);
-        if (error == 0 || error == WSA_IO_PENDING)
-            return true;
+        if (error == WSA_IO_PENDING)
+            return Started::in_flight;
+        if (error == 0)
+            return Started::done;
         if (doing == Connection::Doing::accepting)
             --connection.acceptor.waiting;
         if (!stopping)
             lab::report(call_of(doing), static_cast<DWORD>(error));
         close(connection);
-        return false;
+        return Started::not_at_all;
     }
 
+    // In rounds: what the port has, then ONE turn for each connection whose next message was here already. Had such a
+    // connection as many turns as it likes, a client that is never out of messages would keep all others waiting.
     void work()
     {
-        for (bool failed_before = false;;) {
-            const Packet packet = dequeue(port_.get());
-            if (packet.kind == Packet::stop)
-                return;
-            if (packet.kind == Packet::nothing) { // the packets are still in the port; twice over, out of reach
-                if (failed_before)
-                    lab::end_process("GetQueuedCompletionStatus", packet.error);
-                lab::report("GetQueuedCompletionStatus", packet.error);
-            } else {
-                handle(static_cast<Connection&>(*packet.request), packet);
+        Inbox inbox(port_.get());
+        ReadyList ready; // this worker's own: no lock
+        for (;;) {
+            for (const OVERLAPPED_ENTRY& packet : inbox.take(ready.empty() ? INFINITE : 0)) {
+                if (packet.lpOverlapped == nullptr) // posted when no connection was left: nothing can be ready either
+                    return workers_.hand_stop_on();
+                turn(static_cast<Connection&>(*packet.lpOverlapped), ready);
             }
-            failed_before = packet.kind == Packet::nothing;
+            for (ReadyList now = std::exchange(ready, {}); !now.empty();) // who gets ready meanwhile: next round
+                turn(now.pop(), ready);
         }
     }
 
-    void handle(Connection& connection, const Packet& packet)
+    // A request of this connection has ended. Goes on to its next receive, and starts that.
+    void turn(Connection& connection, ReadyList& ready)
+    {
+        Started started = Started::done;
+        do { // a send that is done at once needs no round of its own: after it there is nothing more to send
+            if (!handle(connection))
+                return;
+            started = start(connection);
+        } while (started == Started::done && connection.doing == Connection::Doing::sending);
+        if (started == Started::done)
+            ready.push(connection);
+    }
+
+    // True: its next request is to be started. False: it is closed.
+    bool handle(Connection& connection)
     {
         const bool accepting = connection.doing == Connection::Doing::accepting;
         if (accepting) {
             --connection.acceptor.waiting;
             keep_accepting(connection.acceptor); // N20: whatever came of this one
         }
-        if (packet.kind == Packet::failed)
-            close(connection); // N13: reset, cancelled or worse: the end of this connection, and of no other
-        else if (accepting)
-            accepted(connection);
-        else if (connection.doing == Connection::Doing::receiving)
-            received(connection, packet.bytes);
-        else
-            sent(connection, packet.bytes);
+        const auto [bytes, error] = outcome_of(connection);
+        if (error != ERROR_SUCCESS)
+            return close(connection); // N13: reset, cancelled or worse: the end of this connection, and of no other
+        if (accepting)
+            return accepted(connection);
+        if (connection.doing == Connection::Doing::receiving)
+            return received(connection, bytes);
+        return sent(connection, bytes);
     }
 
-    void accepted(Connection& connection)
+    bool accepted(Connection& connection)
     {
         // N20: until this is set the socket does not know whom it is connected to: getpeername and shutdown fail.
         const SOCKET listener = connection.acceptor.listener.socket.get();
@@ -148,23 +173,24 @@ private:
             return close_after("getpeername", socket_error(), connection);
         if (!CreateIoCompletionPort(connection.socket.handle(), port_.get(), 0, 0)) // N22
             return close_after("CreateIoCompletionPort", GetLastError(), connection);
+        if (const DWORD error = skip_packets(connection); error != ERROR_SUCCESS)
+            return close_after("SetFileCompletionNotificationModes", error, connection);
         connection.peer = peer.text();
         connection.active_since = GetTickCount64();
         ++clients_;
         say("클라이언트 접속 : ", connection.peer); // N32: UTF-8 from source to console, one write per line
         if (++live_ > options_.max_connections)
-            close(connection); // N31: counted, and gone
-        else
-            receive(connection);
+            return close(connection); // N31: counted, and gone
+        return receive(connection);
     }
 
-    void receive(Connection& connection)
+    bool receive(Connection& connection)
     {
         connection.doing = Connection::Doing::receiving; // N10: again and again, until the end
-        start(connection);
+        return true;
     }
 
-    void received(Connection& connection, DWORD bytes)
+    bool received(Connection& connection, DWORD bytes)
     {
         if (bytes == 0) { // N14: the peer has finished sending. N15: all it sent has gone back already: now our end
             shutdown(connection.socket.get(), SD_SEND);
@@ -178,27 +204,26 @@ private:
         connection.received = bytes;
         connection.sent = 0;
         connection.doing = Connection::Doing::sending; // N9: this is what makes it an echo
-        start(connection);
+        return true;
     }
 
-    void sent(Connection& connection, DWORD bytes)
+    bool sent(Connection& connection, DWORD bytes)
     {
         connection.active_since = GetTickCount64();
         connection.sent += bytes;
         if (connection.sent < connection.received)
-            start(connection); // N38: a send may take less than it was given
-        else
-            receive(connection);
+            return true; // N38: a send may take less than it was given: again, for the rest
+        return receive(connection);
     }
 
-    void close_after(const char* call, DWORD error, Connection& connection)
+    bool close_after(const char* call, DWORD error, Connection& connection)
     {
         lab::report(call, error);
-        close(connection);
+        return close(connection);
     }
 
     // Frees the connection; its socket is closed with it. Only whoever holds it may call this: no request is in flight.
-    void close(Connection& connection)
+    bool close(Connection& connection)
     {
         if (connection.active_since != 0) {
             --live_;
@@ -209,6 +234,7 @@ private:
             connections_.erase(&connection);
         }
         release_share();
+        return false; // it goes no further
     }
 
     // ------------------------------------------------ the idle limit, and the end
@@ -239,37 +265,13 @@ private:
                 cancel(*connection);
         }
         release_share(); // the server's own
-        for (std::jthread& worker : workers_)
-            worker.join();
+        workers_.join();
     }
 
     void release_share()
     {
         if (--shares_ == 0) // no connection is left, no packet can come any more
-            post_stops();
-    }
-
-    void post_stops()
-    {
-        for (std::size_t i = 0; i < workers_.size(); ++i) {
-            if (PostQueuedCompletionStatus(port_.get(), 0, 0, nullptr))
-                continue;
-            lab::report("PostQueuedCompletionStatus", GetLastError());
-            if (!PostQueuedCompletionStatus(port_.get(), 0, 0, nullptr))
-                lab::end_process("PostQueuedCompletionStatus", GetLastError());
-        }
-    }
-
-    // N33: as many as asked for, each checked, owned and joined.
-    void start_workers()
-    {
-        try {
-            while (workers_.size() < options_.threads)
-                workers_.emplace_back([this] { work(); });
-        } catch (const std::system_error& error) {
-            stop();
-            throw lab::Win32Error{"std::jthread", static_cast<DWORD>(error.code().value())};
-        }
+            workers_.post_stop();
     }
 
     template <typename... Parts>
@@ -282,11 +284,11 @@ private:
     ServerOptions options_;
     lab::Port port_{CreateIoCompletionPort(INVALID_HANDLE_VALUE, nullptr, 0, 0)};
     std::vector<std::unique_ptr<Acceptor>> acceptors_; // closed after the connections, which refer to them
-    std::vector<std::jthread> workers_;
+    Workers workers_{port_.get()};
     std::mutex mutex_;
     std::unordered_map<Connection*, std::unique_ptr<Connection>> connections_; // every one, accepting or accepted
-    SRWLOCK gate_ = SRWLOCK_INIT; // shared: to submit; exclusive: to stop all submitting
-    bool stopping_ = false;       // behind the gate
+    SRWLOCK gate_ = SRWLOCK_INIT;        // shared: to submit; exclusive: to stop all submitting
+    std::atomic<bool> stopping_ = false; // set behind the gate
 
     std::atomic<std::size_t> shares_ = 1; // one per connection, and the server's own
     std::atomic<std::size_t> live_ = 0;

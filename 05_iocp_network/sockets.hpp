@@ -63,6 +63,17 @@ inline Socket tcp_socket(int family) noexcept
     return Socket{WSASocketW(family, SOCK_STREAM, IPPROTO_TCP, nullptr, 0, flags)};
 }
 
+// Whether the socket is a plain handle of the system's, as practically all are. Old layered providers (LSP) could put
+// their own in between; a request on one may leave a packet even where none was wanted.
+inline bool has_ifs_handle(const Socket& socket) noexcept
+{
+    WSAPROTOCOL_INFOW protocol{};
+    int size = sizeof protocol;
+    auto* const bytes = reinterpret_cast<char*>(&protocol);
+    return getsockopt(socket.get(), SOL_SOCKET, SO_PROTOCOL_INFOW, bytes, &size) == 0 &&
+           (protocol.dwServiceFlags1 & XP1_IFS_HANDLES) != 0;
+}
+
 // A socket address of either family, with its length.
 struct Address {
     SOCKADDR_STORAGE storage{}; // N24: zeroed: what is not set is 0 and not what the stack held before

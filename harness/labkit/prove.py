@@ -62,10 +62,11 @@ def prove_command(words: list[str]) -> int:
 
 
 def edited_copy(erratum: Erratum, wrong: Wrong, folder: Path) -> Path:
-    """A copy of the stage's sources with the defect in it. Returns the program's own source file.
+    """A copy of the stage's sources with the defect in it, in folder/source. Returns the program's own source file.
 
     Raises HarnessError if the source has moved on and an edit no longer finds its place.
     """
+    folder = folder / "source"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for file in (paths.ROOT / stage_named(wrong.program).folder).glob("*.[ch]pp"):
@@ -84,16 +85,17 @@ def edited_copy(erratum: Erratum, wrong: Wrong, folder: Path) -> Path:
 
 
 def build_wrong_programs(wanted: list[tuple[Erratum, Wrong]]) -> list[Proof]:
-    def build(pair: tuple[Erratum, Wrong]) -> Proof:
-        erratum, wrong = pair
+    # All of them before anything is compiled: an edit that no longer finds its place is told at once.
+    sources = [edited_copy(entry, wrong, FOLDER / "wrong" / f"{entry.id}.{wrong.number}") for entry, wrong in wanted]
+
+    def build(erratum: Erratum, wrong: Wrong, source: Path) -> Proof:
         started = time.monotonic()
-        place = FOLDER / "wrong" / f"{erratum.id}.{wrong.number}"
-        source = edited_copy(erratum, wrong, place / "source")
-        return Proof(erratum, wrong, build_graded(source, wrong.program, place), time.monotonic() - started)
+        built = build_graded(source, wrong.program, source.parent.parent)
+        return Proof(erratum, wrong, built, time.monotonic() - started)
 
     proofs = []
     with ThreadPoolExecutor(2) as pool, ui.progress("compiling wrong programs") as progress:
-        for proof in pool.map(build, wanted):
+        for proof in pool.map(build, *zip(*wanted, strict=True), sources):
             proofs.append(proof)
             progress(len(proofs), len(wanted))
     return proofs

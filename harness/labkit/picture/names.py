@@ -107,7 +107,10 @@ def outcome(call: Call, number_of: dict[int, int]) -> str:
             return f"{_number(ov, number_of)}, {_bytes(call) if call.result32 else error}"
         return "posted packet" if call.result32 else "timeout" if call.error == 258 else error
     if call.name == "GetQueuedCompletionStatusEx":
-        return f"{call.came_fact('count')} packets" if call.result32 else "timeout" if call.error == 258 else error
+        packets = call.came_fact("count")
+        if call.result32:
+            return "1 packet" if packets == 1 else f"{packets} packets"
+        return "timeout" if call.error == 258 else error
     if call.name.startswith("WaitFor"):
         if has_failed(call):
             return error
