@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from labkit import builder, judgement, paths, runtime
-from labkit.errors import BuildFailed, HarnessError
+from labkit.errors import BuildFailed, HarnessError, Rejected
 from labkit.feeder import Feeder
 from labkit.subject import Recording, Subject, subjects_wanted, under_test
-from labkit.verdict import Rejected
 
 # pytest's exit code for "the harness could not do its job": neither passed nor failed.
 HARNESS_FAILED = 2

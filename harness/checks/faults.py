@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from labkit import judgement, subject
 from labkit.contract import SUFFIX, call_errors
-from labkit.errors import HarnessError
+from labkit.errors import HarnessError, Rejected
 from labkit.program import Run
 from labkit.source_lines import SourceLines
 from labkit.trace import Call, read_trace
-from labkit.verdict import Rejected, reject, reject_unless
+from labkit.verdict import reject, reject_unless
 
 THREAD_STARTERS = ("CreateThread", "_beginthreadex", "pthread_create")
 RESULTS = ("GetOverlappedResult", "WSAGetOverlappedResult")
@@ -122,6 +122,7 @@ def calls_to_fail(run: Run) -> list[Fault]:
         where = lines.line(call.return_address)
         if is_failable(call, where):
             found.append(Fault(call.name, seen[call.name], where))
+    reject_unless(bool(found), run, expected="Win32 calls, each of which may fail", came="none was made")
     return found
 
 

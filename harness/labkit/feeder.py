@@ -10,8 +10,8 @@ from labkit import paths, patience
 from labkit.errors import HarnessError
 from labkit.program import Program
 
-# What a write says when the other end is closed: no data, broken pipe, not connected.
-READER_GONE = (232, 109, 233)
+# What a write says when there is nobody at the other end: no data, broken pipe, not connected; nobody has opened it yet.
+NO_READER = (232, 109, 233, 536)
 
 
 class CannotFeed(HarnessError):
@@ -80,11 +80,11 @@ class FedPipe:
         return True
 
     def write(self, data: bytes) -> None:
-        """Puts the data into the pipe. If the reader has gone there is nobody to take it: its own output tells why."""
+        """Puts the data into the pipe. If there is no reader, nobody takes it: the program's own output tells why."""
         try:
             self._feeder.tell(f"write {self._name} {data.hex()}")
         except CannotFeed as failure:
-            if failure.code not in READER_GONE:
+            if failure.code not in NO_READER:
                 raise
 
     def close(self) -> None:

@@ -60,7 +60,9 @@ def build_graded(source: Path, program: str, folder: Path) -> Built:
     now = _fingerprint(source)
     if executable.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == now:
         return Built(executable, said.read_text(encoding="utf-8"))
-    executable.unlink(missing_ok=True)
+    for file in folder.iterdir():  # the old executable, and whatever a run of it has left beside it
+        if not file.is_dir():
+            file.unlink()
     wide = bool(WMAIN.search(source.read_text(encoding="utf-8", errors="replace")))
     result = _compile(source, executable, wide)
     if result.returncode != 0 and ENTRY_MISSING.search(result.stderr):  # wmain may stand in a header

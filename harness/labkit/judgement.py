@@ -1,11 +1,12 @@
 """What the traces of a check's runs say, as a verdict beside what the check itself has seen."""
 
+from labkit.errors import Rejected
 from labkit.rules import Finding, judge
 from labkit.source_lines import SourceLines
 from labkit.stages import stage_named
 from labkit.subject import RecordedRun, Recording, Subject
 from labkit.trace import read_trace
-from labkit.verdict import Rejected, reasons
+from labkit.verdict import reasons
 
 # A run with more findings than this shows the first; the others mostly follow from them.
 MOST_FINDINGS = 4

@@ -14,7 +14,7 @@ from typing import IO
 import psutil
 
 from labkit import patience, runtime, subject
-from labkit.errors import HarnessError
+from labkit.errors import HarnessError, Rejected
 
 # A program that prints more than this is ended.
 MOST_OUTPUT = 8 << 20
@@ -48,14 +48,15 @@ class Program:
     ) -> None:
         """`inject`: what the probe is to do to the program's calls; harness/probe tells the form. `judged`: its trace
         is judged when the check has passed."""
-        if not executable.exists():
-            raise HarnessError(f"{executable} is not there: it was not built")
         self.command = " ".join([executable.name, *(_quoted(a) for a in arguments)])
+        if not executable.exists():
+            raise _is_missing(executable, self.command)
         self._changed = threading.Condition()
         self._output: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
         self._ended_because = ""
         self._record = self._new_record(executable, judged)
-        environment = runtime.environment()
+        self._mark = subject.next_mark()
+        environment = runtime.environment() | {runtime.RUN_MARK: self._mark}
         if self._record is not None:
             environment |= {"LAB_TRACE": runtime.path_for_program(self._record.trace), "LAB_INJECT": inject}
         try:
@@ -150,8 +151,10 @@ class Program:
             patience.ran_out()
             self.end(f"it had not ended after {seconds:g} s")
         for reader in self._readers:
-            if reader is not threading.current_thread():
-                reader.join(5)  # a child that inherited the pipe may keep it open: what it prints is not the program's
+            reader.join(1)
+            if reader.is_alive():  # something it has started keeps the pipe open
+                runtime.end_all_marked(self._mark)
+                reader.join(5)
         exit_code = None if self._ended_because else self.process.returncode
         if self._record is not None:
             self._record.hang = bool(self._ended_because)
@@ -171,6 +174,15 @@ class Program:
             if child.is_running():
                 child.kill()
         self.process.wait()
+
+
+def _is_missing(executable: Path, command: str) -> Exception:
+    """What a missing executable means: the program under test was there when its checks began."""
+    recording = subject.current()
+    if recording is None or recording.subject.executable != executable:
+        return HarnessError(f"{executable} is not there: it was not built")
+    came = f"{executable.name} is gone: in an earlier run it has deleted, moved or renamed itself"
+    return Rejected([("asked", command), ("expected", "the program is left as it is"), ("came", came)], ())
 
 
 def run(

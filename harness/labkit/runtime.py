@@ -29,6 +29,9 @@ def path_for_program(path: Path) -> str:
     return "Z:" + str(path).replace("/", "\\")
 
 
+# In the environment of everything that a run starts: which run that is.
+RUN_MARK = "LAB_RUN"
+
 # Wine 8 under load now and then ends a program before it has begun (see program.may_be_a_failed_start).
 STARTS_CAN_FAIL_SILENTLY = sys.platform != "win32"
 
@@ -85,6 +88,27 @@ if sys.platform != "win32":
         process.send_signal(signal.SIGINT)
 
     START_OPTIONS: dict[str, bool | int] = {"start_new_session": True}  # Ctrl-C in the terminal is for the lab alone
+
+    def end_all_marked(mark: str) -> None:
+        """Kills every process in whose environment RUN_MARK begins with `mark`: what a program has started and left
+        behind inherits it, whoever its parent is by now, and a Windows program cannot change it."""
+        wanted = f"{RUN_MARK}={mark}".encode()
+        for _ in range(100):  # again: one may have been starting another
+            left = [
+                pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _has_in_environment(pid, wanted)
+            ]
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if not left:
+                return
+
+    def _has_in_environment(pid: int, start: bytes) -> bool:
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as environ:
+                return any(entry.startswith(start) for entry in environ.read().split(b"\0"))
+        except OSError:  # gone meanwhile, or somebody else's
+            return False
 
     def _make_prefix() -> None:
         dlls = _dll_directory()
@@ -173,6 +197,9 @@ else:
         process.send_signal(signal.CTRL_BREAK_EVENT)
 
     START_OPTIONS: dict[str, bool | int] = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+
+    def end_all_marked(mark: str) -> None:
+        """Windows does not show one process the environment of another: children end with their parent only."""
 
     @contextlib.contextmanager
     def session() -> Iterator[None]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from labkit import paths
+from labkit import paths, runtime
 
 # Names the file with the subjects of this run of pytest. Without it the checks are about our own plain programs.
 SUBJECTS = "LAB_SUBJECTS"
@@ -36,11 +36,12 @@ class Recording:
 
     def __init__(self, subject: Subject, folder: Path) -> None:
         self.subject = subject
+        self.mark = f"{_next_name()}."  # in front of those of its runs
         self.runs: list[RecordedRun] = []
         self._folder = folder
 
     def new_trace(self) -> Path:
-        return self._folder / f"{os.getpid()}-{next(_numbers)}.trace"
+        return self._folder / f"{_next_name()}.trace"
 
 
 @dataclass
@@ -49,6 +50,16 @@ class RecordedRun:
     trace: Path
     hang: bool = False  # it had to be ended
     judged: bool = True  # a check that has already looked at this trace by itself says False
+
+
+def _next_name() -> str:
+    """Unique on this machine."""
+    return f"{os.getpid()}-{next(_numbers)}"
+
+
+def next_mark() -> str:
+    """For one more run of a program; runtime.RUN_MARK tells what it is for."""
+    return f"{_current.mark if _current else ''}{_next_name()}."
 
 
 _current: Recording | None = None
@@ -70,6 +81,8 @@ def under_test(subject: Subject) -> Iterator[Recording]:
         yield recording
     finally:
         _current = before
+        if recording.runs:
+            runtime.end_all_marked(recording.mark)
         for run in recording.runs:
             run.trace.unlink(missing_ok=True)
 

@@ -80,7 +80,9 @@ def handles_of(trace: Trace) -> list[Handle]:
             closing[value] += 1 if entry.kind == "call" else -1
             succeeded = call.result32 == 0 if call.name == "closesocket" else call.result32 != 0
             if entry.kind == "done" and succeeded:
-                closed = next((handle for handle in alive[value] if handle.born < call.begin), None)
+                # The newest that this call can have known of: the value is free for another thread's handle as soon as
+                # the system has closed it, which is before the close has returned.
+                closed = next((handle for handle in reversed(alive[value]) if handle.born < call.begin), None)
                 if closed:
                     closed.closed, closed.dead = call, call.begin
                     alive[value].remove(closed)

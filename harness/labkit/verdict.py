@@ -5,18 +5,10 @@ from typing import NoReturn
 
 from labkit.contract import call_errors
 from labkit.errata import catalogue
+from labkit.errors import Rejected
 from labkit.program import Run
 
 MOST_LINES = 40
-
-
-class Rejected(AssertionError):
-    """The program under test did not do what its contract says."""
-
-    def __init__(self, rows: list[tuple[str, str]], errata: Iterable[str]) -> None:
-        self.rows = rows  # what the verdict says, each with its heading
-        self.errata = tuple(errata)  # the defects it points to
-        super().__init__("\n" + "\n".join(f"  {name:<10} {text}" for name, text in rows))
 
 
 def reject(run: Run, *, expected: str, came: str, errata: Iterable[str] = (), asked: str = "") -> NoReturn:

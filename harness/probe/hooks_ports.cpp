@@ -40,7 +40,7 @@ struct Dequeues : FailsWithFalse {
         do {
             SetLastError(call.error_before);
             taken = real(port, bytes, key, request, ms);
-        } while (request != nullptr && is_swallowed(*request));
+        } while (taken && request != nullptr && is_swallowed(*request));
         if (request != nullptr && *request != nullptr)
             observe(*request);
         return taken;
@@ -70,7 +70,7 @@ struct DequeuesMany : FailsWithFalse {
             if (!taken)
                 return taken;
             const auto* const end = std::remove_if(entries, entries + *count, [](const OVERLAPPED_ENTRY& entry) {
-                return is_swallowed(entry.lpOverlapped);
+                return static_cast<LONG>(entry.Internal) >= 0 && is_swallowed(entry.lpOverlapped);
             });
             *count = static_cast<ULONG>(end - entries);
         } while (*count == 0);

@@ -28,22 +28,37 @@ struct Request {
     Attempt later;
 };
 
+// A packet of a request that the program was told is done, on a file that sends none then.
+struct UnwantedPacket {
+    UnwantedPacket* next; // the pool's
+    UnwantedPacket* in_bucket;
+    const OVERLAPPED* request;
+};
+
 constexpr std::size_t buckets = 1024;
 constinit SRWLOCK lock = SRWLOCK_INIT;
 constinit Pool<Request> pool{};
 constinit Request* by_address[buckets]{};
 constinit Request* newest = nullptr;
 constinit std::atomic<int> put_off_count{0};
-constinit std::atomic<const OVERLAPPED*> swallowed[64]{};
+constinit Pool<UnwantedPacket> unwanted_pool{};
+constinit UnwantedPacket* unwanted_packets[buckets]{};
 
-Request*& bucket_of(const OVERLAPPED* request) noexcept
+template <typename Entry>
+Entry*& bucket_of(Entry* (&table)[buckets], const OVERLAPPED* request) noexcept
 {
-    return by_address[reinterpret_cast<std::uintptr_t>(request) / 16 % buckets];
+    return table[reinterpret_cast<std::uintptr_t>(request) / 16 % buckets];
 }
 
 HANDLE event_of(const OVERLAPPED* request) noexcept
 {
     return reinterpret_cast<HANDLE>(reinterpret_cast<std::uintptr_t>(request->hEvent) & ~std::uintptr_t{1});
+}
+
+// The low bit of hEvent does.
+bool keeps_packet_away(const OVERLAPPED* request) noexcept
+{
+    return (reinterpret_cast<std::uintptr_t>(request->hEvent) & 1U) != 0;
 }
 
 void remove(Request** at) noexcept
@@ -66,13 +81,13 @@ void remove(Request** at) noexcept
 void begin(std::uint64_t sequence, const Submit& submit) noexcept
 {
     FileOnPort file = port_of(submit.file);
-    if ((reinterpret_cast<std::uintptr_t>(submit.request->hEvent) & 1U) != 0)
-        file.port = nullptr; // the low bit keeps the packet away
+    if (keeps_packet_away(submit.request))
+        file.port = nullptr;
     const Lock guard(lock);
     Request* const fresh = pool.take();
     if (fresh == nullptr)
         return;
-    Request*& bucket = bucket_of(submit.request);
+    Request*& bucket = bucket_of(by_address, submit.request);
     *fresh = {};
     fresh->in_bucket = bucket;
     fresh->older = newest;
@@ -95,7 +110,7 @@ void begin(std::uint64_t sequence, const Submit& submit) noexcept
 
 Request** find(const OVERLAPPED* address, std::uint64_t sequence) noexcept
 {
-    for (Request** at = &bucket_of(address); *at != nullptr; at = &(*at)->in_bucket)
+    for (Request** at = &bucket_of(by_address, address); *at != nullptr; at = &(*at)->in_bucket)
         if ((*at)->submit.request == address && (sequence == 0 || (*at)->sequence == sequence))
             return at;
     return nullptr;
@@ -161,6 +176,9 @@ void start(const Wanted& wanted, bool only_looks) noexcept
         const DWORD error = attempt();
         if (error != ERROR_SUCCESS && error != ERROR_IO_PENDING && error != ERROR_MORE_DATA)
             complete(submit.request, event, file, error); // the program was told that it had been accepted
+        else if (error == ERROR_SUCCESS && file.skips && file.port != nullptr) // ... and waits for a packet
+            os().set_io_completion(file.port, file.key, reinterpret_cast<ULONG_PTR>(submit.request), 0,
+                                   submit.request->InternalHigh);
     }
 }
 
@@ -199,12 +217,13 @@ void put_off(std::uint64_t sequence, const Submit& submit, const Attempt& later,
         os().close_handle(thread);
 }
 
-void swallow(const OVERLAPPED* before, const OVERLAPPED* after) noexcept
+void swallow_packet_of(const OVERLAPPED* request) noexcept
 {
-    for (auto& slot : swallowed) {
-        const OVERLAPPED* expected = before;
-        if (slot.compare_exchange_strong(expected, after))
-            return;
+    const Lock guard(lock);
+    if (UnwantedPacket* const fresh = unwanted_pool.take()) {
+        UnwantedPacket*& bucket = bucket_of(unwanted_packets, request);
+        *fresh = {nullptr, bucket, request};
+        bucket = fresh;
     }
 }
 
@@ -253,21 +272,22 @@ DWORD submit(const Call& call, const Submit& submit, Attempt now, const Attempt&
     case Action::fail_completion: {
         look_pending(submit);
         FileOnPort file = port_of(submit.file);
-        if ((reinterpret_cast<std::uintptr_t>(submit.request->hEvent) & 1U) != 0)
+        if (keeps_packet_away(submit.request))
             file.port = nullptr;
         complete(submit.request, event_of(submit.request), file, injection.number);
         break;
     }
     case Action::complete: {
-        const bool skips = port_of(submit.file).skips;
+        const bool skips = port_of(submit.file).skips && !keeps_packet_away(submit.request);
         if (skips)
-            swallow(nullptr, submit.request);
+            swallow_packet_of(submit.request); // before the call: a worker may be faster than its return
         SetLastError(call.error_before);
         error = now();
-        if (error == ERROR_IO_PENDING)
+        const bool queues_packet = error == ERROR_IO_PENDING;
+        if (queues_packet)
             error = wait_until_done(call.sequence, submit);
-        else if (skips)
-            swallow(submit.request, nullptr); // the kernel itself has none to send
+        if (skips && !(queues_packet && error == ERROR_SUCCESS))
+            static_cast<void>(is_swallowed(submit.request)); // it sends none, or one that tells of a failure
         SetLastError(error == ERROR_SUCCESS ? call.error_before : error);
         break;
     }
@@ -298,10 +318,15 @@ void observe_event(HANDLE event_or_file) noexcept
 
 bool is_swallowed(const OVERLAPPED* request) noexcept
 {
-    for (auto& slot : swallowed) {
-        const OVERLAPPED* expected = request;
-        if (request != nullptr && slot.load() == request && slot.compare_exchange_strong(expected, nullptr))
-            return true;
+    const KeepLastError keep;
+    const Lock guard(lock);
+    for (UnwantedPacket** at = &bucket_of(unwanted_packets, request); *at != nullptr; at = &(*at)->in_bucket) {
+        if ((*at)->request != request)
+            continue;
+        UnwantedPacket* const gone = *at;
+        *at = gone->in_bucket;
+        unwanted_pool.give_back(gone);
+        return true;
     }
     return false;
 }

@@ -126,6 +126,17 @@ TEST_F(OnPipe, CompleteInSkipModeLeavesNoPacket)
     EXPECT_EQ(packet(), "none 258");
 }
 
+TEST_F(OnPipe, PendInSkipModeHasItsPacket)
+{
+    put_on_port();
+    EXPECT_TRUE(SetFileCompletionNotificationModes(reader, FILE_SKIP_COMPLETION_PORT_ON_SUCCESS));
+    feed("abc");
+    probe::plan_injections("ReadFile 0 pend");
+    EXPECT_EQ(read(), DWORD{ERROR_IO_PENDING});
+    EXPECT_EQ(packet(), "none 258") << "a first look";
+    EXPECT_EQ(packet(), "1 0 3 77 1") << "the program was told to wait for it";
+}
+
 TEST_F(OnPipe, PendPutsTheReadOffUntilSomebodyWaits)
 {
     feed("abc");
@@ -225,6 +236,71 @@ TEST_F(OnPipe, ManyPacketsAreNumbered)
     const Entry call = done("GetQueuedCompletionStatusEx");
     EXPECT_EQ(call.fact("count"), "1");
     EXPECT_EQ(call.fact("key0") + call.fact("ov0") + call.fact("bytes0"), "905");
+}
+
+// ---------------------------------------------------------------- a regular file in skip mode
+
+// On Wine its reads always pend and queue a packet, on Windows they may be done at once.
+class OnFile : public units::Traced {
+protected:
+    void open(const char* text)
+    {
+        wchar_t folder[MAX_PATH];
+        wchar_t path[MAX_PATH];
+        GetTempPathW(MAX_PATH, folder);
+        ASSERT_NE(GetTempFileNameW(folder, L"lab", 0, path), 0U);
+        constexpr DWORD flags = FILE_FLAG_OVERLAPPED | FILE_FLAG_DELETE_ON_CLOSE;
+        file = CreateFileW(path, GENERIC_READ | GENERIC_WRITE | DELETE, 0, nullptr, OPEN_EXISTING, flags, nullptr);
+        ASSERT_NE(file, INVALID_HANDLE_VALUE);
+        OVERLAPPED write{};
+        DWORD written = 0;
+        WriteFile(file, text, static_cast<DWORD>(std::strlen(text)), nullptr, &write);
+        ASSERT_TRUE(GetOverlappedResult(file, &write, &written, TRUE));
+        port = CreateIoCompletionPort(file, nullptr, 77, 0);
+        ASSERT_TRUE(SetFileCompletionNotificationModes(file, FILE_SKIP_COMPLETION_PORT_ON_SUCCESS));
+    }
+    void TearDown() override
+    {
+        CloseHandle(file);
+        CloseHandle(port);
+        Traced::TearDown();
+    }
+    DWORD read(OVERLAPPED& request)
+    {
+        return ReadFile(file, buffer, sizeof buffer, nullptr, &request) ? 0 : GetLastError();
+    }
+    OVERLAPPED* packet() const
+    {
+        DWORD bytes = 0;
+        ULONG_PTR key = 0;
+        OVERLAPPED* brought = nullptr;
+        GetQueuedCompletionStatus(port, &bytes, &key, &brought, 0);
+        return brought;
+    }
+
+    HANDLE file = nullptr;
+    HANDLE port = nullptr;
+    char buffer[64]{};
+};
+
+TEST_F(OnFile, AnyNumberOfReadsMayBeDoneAtOnceBeforeSomebodyDequeues)
+{
+    open("abc");
+    probe::plan_injections("ReadFile 0 complete");
+    OVERLAPPED requests[200]{};
+    for (OVERLAPPED& request : requests)
+        EXPECT_EQ(read(request), 0U);
+    EXPECT_EQ(packet(), nullptr);
+}
+
+TEST_F(OnFile, AReadThatIsToBeDoneAtOnceAndFailsHasItsPacket)
+{
+    open("");
+    probe::plan_injections("ReadFile 0 complete");
+    OVERLAPPED request{};
+    const DWORD error = read(request);
+    EXPECT_TRUE(error == ERROR_IO_PENDING || error == ERROR_HANDLE_EOF) << error;
+    EXPECT_EQ(packet(), error == ERROR_IO_PENDING ? &request : nullptr);
 }
 
 // ---------------------------------------------------------------- frames

@@ -8,9 +8,10 @@ import psutil
 import pytest
 
 from labkit import builder
-from labkit.errors import HarnessError
+from labkit.errors import HarnessError, Rejected
 from labkit.feeder import CannotFeed, Feeder
 from labkit.program import MOST_OUTPUT, Program, run
+from labkit.subject import Subject, under_test
 
 pytestmark = pytest.mark.skipif(builder.PRESET != "mingw", reason="the small programs here are built with mingw-w64")
 
@@ -27,14 +28,23 @@ int main(int argc, char** argv)
     if (std::strcmp(what, "code") == 0) return 7;
     if (std::strcmp(what, "silent") == 0) return 1;
     if (std::strcmp(what, "bytes") == 0) std::fwrite("\xff\xfe\n", 1, 3, stdout);
-    if (std::strcmp(what, "child") == 0) {
+    if (std::strcmp(what, "child") == 0 || std::strcmp(what, "leave") == 0) {
+        const bool leaves = std::strcmp(what, "leave") == 0;
         char command[MAX_PATH + 8];
         GetModuleFileNameA(nullptr, command, MAX_PATH);
         std::strcat(command, " hang");
         STARTUPINFOA start{}; start.cb = sizeof start; PROCESS_INFORMATION made{};
-        CreateProcessA(nullptr, command, nullptr, nullptr, TRUE, 0, nullptr, nullptr, &start, &made);
+        CreateProcessA(nullptr, command, nullptr, nullptr, TRUE, leaves ? DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP : 0,
+                       nullptr, nullptr, &start, &made);
         std::puts("started"); std::fflush(stdout);
-        Sleep(INFINITE);
+        if (!leaves) Sleep(INFINITE);
+    }
+    if (std::strcmp(what, "rename") == 0) {
+        char name[MAX_PATH];
+        GetModuleFileNameA(nullptr, name, MAX_PATH);
+        char other[MAX_PATH + 8];
+        std::strcat(std::strcpy(other, name), ".gone");
+        MoveFileA(name, other);
     }
     return 0;
 }
@@ -48,6 +58,10 @@ def misbehaving(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compiler = shutil.which("x86_64-w64-mingw32-g++-posix") or "x86_64-w64-mingw32-g++"
     subprocess.run([compiler, "-static", folder / "program.cpp", "-o", folder / "program.exe"], check=True)
     return folder / "program.exe"
+
+
+def running(program: Path) -> list[psutil.Process]:
+    return [p for p in psutil.process_iter(["cmdline"]) if str(program) in " ".join(p.info["cmdline"] or [])]
 
 
 def test_a_hang_is_ended(misbehaving: Path) -> None:
@@ -91,8 +105,29 @@ def test_children_go_with_their_parent(misbehaving: Path) -> None:
     with Program(misbehaving, "child") as program:
         assert program.wait_for_line("started") is not None
         assert program.wait_for_line("hanging") is not None  # the child has our pipe: it runs
-    left = [p for p in psutil.process_iter(["cmdline"]) if str(misbehaving) in " ".join(p.info["cmdline"] or [])]
-    assert left == []
+    assert running(misbehaving) == []
+
+
+def test_what_a_program_leaves_behind_ends_with_its_check(misbehaving: Path) -> None:
+    """A program that starts another, detached, and ends itself: the other one is gone when the check is."""
+    with under_test(Subject("a", "event_wait", misbehaving)):
+        result = run(misbehaving, "leave")
+        assert (result.exit_code, result.lines[0]) == (0, "started")
+    assert running(misbehaving) == []
+
+
+def test_a_program_that_renames_itself_is_told_so(misbehaving: Path, tmp_path: Path) -> None:
+    """A program under test whose file is gone was not forgotten by the harness: that is a verdict."""
+    program = shutil.copy(misbehaving, tmp_path / "program.exe")
+    with under_test(Subject("a", "event_wait", program)):
+        run(program, "rename")
+        with pytest.raises(Rejected, match="renamed itself"):
+            run(program)
+
+
+def test_a_pipe_that_nobody_opens_is_no_failure_of_the_harness(feeder: Feeder) -> None:
+    """What is written to a pipe that no program has opened is lost; that is the program's matter."""
+    feeder.pipe().write(b"nobody")
 
 
 def test_a_program_that_is_not_there_is_the_harness_s_failure(tmp_path: Path) -> None:

@@ -151,12 +151,6 @@ CASES = [
     ("backlog", "iocp_network", SOCKET + "main listen 50 5 -> 0", SOCKET + "main listen 50 7fffffff -> 0"),
     ("blocking-accept", "iocp_network", SOCKET + "main accept 50 a b -> 54", LISTENER),
     (
-        "one-accept",
-        "iocp_network",
-        LISTENER + "main listen 50 7fffffff -> 0\n" + accept("f0", "54"),
-        LISTENER + "main listen 50 7fffffff -> 0\n" + accept("f0", "54") + accept("f8", "58"),
-    ),
-    (
         "accept-context",
         "iocp_network",
         ACCEPTED + "t2 getpeername 54 a b -> 0",
@@ -195,6 +189,20 @@ def test_a_sleep_is_polling_only_while_something_is_in_flight() -> None:
     sleeps = "main@7 Sleep 1 -> 0\n" * 5
     assert "polling" in found("event_wait", FILE + EVENT + READ + sleeps)
     assert "polling" not in found("event_wait", FILE + EVENT + sleeps)
+
+
+def test_looks_at_requests_that_are_over_are_no_polling() -> None:
+    """A result that is asked for without waiting tells how a request ended, also if it failed: that is no look in vain."""
+    result = "main@7 GetOverlappedResult 30 f0 c 0 -> 0 {}\n"
+    assert "polling" in found("event_wait", FILE + EVENT + READ + result.format(996) * 5)
+    assert "polling" not in found("iocp_files", ON_PORT + (PORT_READ + FAILED + result.format(38)) * 5)
+
+
+def test_a_value_that_two_threads_close_is_two_sockets() -> None:
+    """A socket's value comes back while its close has not yet returned: each close ends the life that it can have known."""
+    closed = SOCKET + "main closesocket 50\n" + SOCKET.replace("main", "t2")
+    assert "socket-leak" not in found("iocp_network", closed + "t2 closesocket 50 -> 0\nmain <- 0")
+    assert "socket-leak" in found("iocp_network", closed + "main <- 0"), "the second one is still open"
 
 
 def test_a_hang_names_the_call_that_was_outstanding() -> None:

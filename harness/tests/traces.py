@@ -1,7 +1,8 @@
 """Traces written by hand, for the tests of what reads them.
 
 One line a call, with its return: `main ReadFile 30 0 1000 0 f0 ov=f0 len=1000 -> 0 997`: the thread, the function, its
-arguments and facts, then the result, the error (none: 0) and what came. Without `->` the call is still under way. A line
+arguments and facts, then the result, the error (none: 0) and what came. Without `->` the call is still under way, until
+a line `main <- 0 997` of the same thread, which is its return. A line
 `main ! free block=7` is a note. `main@7` makes the call from the place 7 of the program: two calls from one place are one
 line of a source. Threads are main, t2, t3. Numbers are hex, the error decimal, as in a trace.
 """
@@ -14,6 +15,7 @@ THREADS = {"main": "1", "t2": "2", "t3": "3"}
 def trace_of(text: str, *, ends: bool = True) -> Trace:
     """The trace of these lines; `ends`: the process has ended in order."""
     lines = ["note\t0\t1\t0\tbegin\tbase=140000000"]
+    under_way: dict[str, int] = {}  # each thread's latest call without a return
     rows = [row.strip() for row in text.strip().splitlines() if row.strip()]
     for seq, row in enumerate(rows, 1):
         thread, name, *words = row.split()
@@ -22,12 +24,21 @@ def trace_of(text: str, *, ends: bool = True) -> Trace:
         if name == "!":
             lines.append("\t".join(["note", str(seq), number, str(seq), *words]))
             continue
+        if name == "<-":
+            lines.append(_done(under_way.pop(thread), number, seq, words))
+            continue
         asked, came = (words[: words.index("->")], words[words.index("->") + 1 :]) if "->" in words else (words, None)
         lines.append("\t".join(["call", str(seq), number, str(seq), place or f"14000{seq:04x}", name, *asked]))
         if came is not None:
-            error = came[1:2] if len(came) > 1 and "=" not in came[1] else ["0"]
-            facts = [word for word in came[1:] if "=" in word]
-            lines.append("\t".join(["done", str(seq), number, str(seq), came[0], *error, *facts]))
+            lines.append(_done(seq, number, seq, came))
+        else:
+            under_way[thread] = seq
     if ends:
         lines.append(f"note\t{len(rows) + 1}\t1\t9\texit")
     return parse_trace("\n".join(lines) + "\n")
+
+
+def _done(of: int, thread: str, at: int, came: list[str]) -> str:
+    error = came[1:2] if len(came) > 1 and "=" not in came[1] else ["0"]
+    facts = [word for word in came[1:] if "=" in word]
+    return "\t".join(["done", str(of), thread, str(at), came[0], *error, *facts])

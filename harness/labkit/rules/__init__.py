@@ -60,7 +60,6 @@ ERRATA: dict[str, dict[str, tuple[str, ...]]] = {
     "inheritable-socket": _by_program("", "", "", "", "", "N30"),
     "backlog": _by_program("", "", "", "", "", "N27"),
     "blocking-accept": _by_program("", "", "", "", "", "N20"),
-    "one-accept": _by_program("", "", "", "", "", "N20"),
     "accept-context": _by_program("", "", "", "", "", "N20"),
     "exclusive-address": _by_program("", "", "", "", "", "N26"),
     "count-pointer": _by_program("E7", "T13", "T13", "F3", "F3", "N17"),

@@ -49,16 +49,6 @@ def blocking_accept(case: Case) -> Iterator[Sighting]:
         return
 
 
-@rule("one-accept")
-def one_accept(case: Case) -> Iterator[Sighting]:
-    """Several accepts are outstanding for each listener."""
-    for listening in case.trace.named("listen"):
-        mine = [r for r in case.trace.requests if r.submit.name == "AcceptEx" and r.handle == listening.argument(0)]
-        most = max((sum(r.is_in_flight_at(at.submit.begin) for r in mine) for at in mine), default=0)
-        if mine and most < 2 and not any(call.injected for call in case.trace.calls):
-            yield seen(f"{case.told(mine[0].submit)} was the only accept outstanding.", mine[0].submit, listening)
-
-
 @rule("accept-context")
 def accept_context(case: Case) -> Iterator[Sighting]:
     """A socket that AcceptEx has connected is told so before anything needs its peer."""

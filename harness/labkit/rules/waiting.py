@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from labkit.rules.case import Case, Sighting, rule, seen
-from labkit.trace_model import RESULTS, WAITS_FOR_ONE, Thread
+from labkit.trace import Call
+from labkit.trace_model import RESULTS, STILL_UNDER_WAY, WAITS_FOR_ONE, Thread
 
 # So many looks at one thing without waiting for it are no accident.
 LOOKS_THAT_ARE_POLLING = 5
@@ -29,13 +30,18 @@ def waits_where_it_asked(case: Case) -> Iterator[Sighting]:
             )
 
 
+def _found_under_way(result: Call) -> bool:
+    """A result that failed for any other reason was about a request that is over, and no look in vain."""
+    return result.result32 == 0 and result.error in STILL_UNDER_WAY and not result.injected
+
+
 @rule("polling")
 def polling(case: Case) -> Iterator[Sighting]:
     """Nobody looks again and again at what could be waited for, and nobody sleeps meanwhile."""
     looks: Counter[tuple[str, int, int]] = Counter()
     for call in case.trace.calls:
         at_once = (call.name in WAITS_FOR_ONE and call.argument(1) & 0xFFFF_FFFF == 0) or (
-            call.name in RESULTS and call.argument(3) & 0xFFFF_FFFF == 0 and call.result32 == 0
+            call.name in RESULTS and call.argument(3) & 0xFFFF_FFFF == 0 and _found_under_way(call)
         )
         dequeues = call.name == "GetQueuedCompletionStatus" and call.argument(4) & 0xFFFF_FFFF == 0
         sleeps = call.name in ("Sleep", "SleepEx", "SwitchToThread") and bool(case.in_flight_at(call.begin))
