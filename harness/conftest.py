@@ -100,7 +100,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames})
     except Rejected as rejected:
         said = rejected
-    verdict = judgement.verdict_of(recording, said)
+    verdict = judgement.verdict_of(recording, said, pyfuncitem.originalname)
     if verdict is not None:
         raise verdict
     return True

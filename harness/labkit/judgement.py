@@ -1,6 +1,10 @@
 """What the traces of a check's runs say, as a verdict beside what the check itself has seen."""
 
+import re
+
+from labkit import paths
 from labkit.errors import Rejected
+from labkit.picture import FOLDER, picture_of
 from labkit.rules import Finding, judge
 from labkit.source_lines import SourceLines
 from labkit.stages import stage_named
@@ -39,18 +43,43 @@ def rows_for(found: list[tuple[Finding, str]]) -> list[tuple[str, str]]:
     return rows
 
 
-def verdict_of(recording: Recording, rejected: Rejected | None) -> Rejected | None:
-    """The check's own verdict, with what the traces add to it; or theirs alone; or None: all is well."""
-    rows: list[tuple[str, str]] = []
+def verdict_of(recording: Recording, rejected: Rejected | None, name: str) -> Rejected | None:
+    """The check's own verdict, with what the traces add to it; or theirs alone; or None: all is well. `name`: the
+    check's, for the picture of the run that it is about."""
+    shown: RecordedRun | None = None
+    shows: list[tuple[Finding, str]] = []
     errata: list[str] = []
     for run in recording.runs:
         found = findings_in(recording.subject, run) if run.judged or rejected else []
-        if found and not rows:  # the other runs mostly say the same once more
-            rows = ([] if rejected else [("asked", run.command)]) + rows_for(found)
+        if found and not shows:  # the other runs mostly say the same once more
+            shown, shows = run, found
         errata += [name for finding, _ in found for name in finding.errata]
-    if not rows:
-        return rejected
+    if not shows and rejected is None:
+        return None
+    rows = list(rejected.rows) if rejected else []
+    if shown is not None:
+        rows += ([] if rejected else [("asked", shown.command)]) + rows_for(shows)
+    rows += _picture(recording, shown, shows, name)
     before = rejected.errata if rejected else ()
     names = list(dict.fromkeys([*before, *errata]))
     new = [name for name in names if name not in before][:MOST_FINDINGS]
-    return Rejected([*(rejected.rows if rejected else []), *rows, *reasons(new)], names)
+    return Rejected([*rows, *reasons(new)], names)
+
+
+def _picture(
+    recording: Recording, run: RecordedRun | None, found: list[tuple[Finding, str]], name: str
+) -> list[tuple[str, str]]:
+    """A row with the picture of that run, at the moment that was found; of the last run, if nothing was found in any."""
+    drawn = [one for one in recording.runs if one.trace.exists()]
+    run = run or (drawn[-1] if drawn else None)
+    if run is None:
+        return []
+    trace = read_trace(run.trace)
+    if not trace.calls:
+        return []
+    around = found[0][0].seq if found else None
+    subject = recording.subject
+    file = FOLDER / (re.sub(r"[^\w.~-]+", "-", f"{subject.key}-{name}") + ".html")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(picture_of(subject.executable, trace, run.command, around).html(), encoding="utf-8")
+    return [("picture", f"{file.relative_to(paths.ROOT)}{f'#seq-{around}' if around else ''}")]

@@ -1,4 +1,4 @@
-"""From an address in a trace to the line of the source that made the call."""
+"""From an address in a trace to the line of the source that made the call, and to the function that starts there."""
 
 import functools
 import shutil
@@ -21,21 +21,28 @@ class SourceLines:
     def learn(self, addresses: Iterable[int]) -> None:
         """Asks for all of these at once."""
         wanted = [address for address in dict.fromkeys(addresses) if address and address not in self._known]
-        tool = _addr2line()
-        if not wanted or tool is None:
-            return
         # A return address lies behind its call, often on the next line: one byte before it is still the call's.
-        asked = "\n".join(f"{address - self._slide - 1:x}" for address in wanted)
-        answer = subprocess.run(
-            [tool, "-e", str(self._executable)], input=asked, capture_output=True, text=True, check=False
-        )
-        for address, line in zip(wanted, answer.stdout.splitlines(), strict=False):
+        answers = self._ask(address - 1 for address in wanted)
+        for address, line in zip(wanted, answers, strict=False):
             self._known[address] = _shown(line)
+
+    def _ask(self, addresses: Iterable[int], *how: str) -> list[str]:
+        asked = "\n".join(f"{address - self._slide:x}" for address in addresses)
+        tool = _addr2line()
+        if not asked or tool is None:
+            return []
+        command = [tool, *how, "-e", str(self._executable)]
+        return subprocess.run(command, input=asked, capture_output=True, text=True, check=False).stdout.splitlines()
 
     def line(self, address: int) -> str:
         """As "event_wait.hpp:38"; empty if nothing is known."""
         self.learn([address])
         return self._known.get(address, "")
+
+    def function(self, address: int) -> str:
+        """The function that starts there, as its source calls it; empty if nothing is known."""
+        name = (self._ask([address], "-f", "-C") or ["?"])[0]
+        return "" if name.startswith("?") else name
 
 
 def _shown(line: str) -> str:

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from labkit import paths
+from labkit.judgement import verdict_of
 from labkit.picture import Picture, draw
 from labkit.picture.layout import RIGHT, System, Text
+from labkit.subject import RecordedRun, Recording, Subject
 from labkit.trace import parse_trace
 
 
@@ -169,3 +172,19 @@ def test_a_browser_opens_it_at_a_call(tmp_path: Path, requests: int, threads: in
     assert seen["overlaps"] == 0
     assert set(seen["hit"]) == {"3"}
     assert "CreateFileW" in seen["about"] and "<&" in seen["about"]
+
+
+def test_a_verdict_links_the_moment_in_its_picture(tmp_path: Path) -> None:
+    """A run that was rejected is drawn, and the verdict names the page and the call in it."""
+    recording = Recording(Subject("picture-test", "iocp_files", tmp_path / "program.exe"), tmp_path)
+    run = RecordedRun("program.exe", recording.new_trace())
+    recording.runs.append(run)
+    text = trace_text(1, 1).encode()  # it ends with a double free
+    run.trace.write_bytes(len(text).to_bytes(8, "little") + text)
+    verdict = verdict_of(recording, None, "test_it")
+    assert verdict is not None
+    link = dict(verdict.rows)["picture"]
+    file, _, place = link.partition("#")
+    page = (paths.ROOT / file).read_text(encoding="utf-8")
+    (paths.ROOT / file).unlink()
+    assert f'data-seq="{place.removeprefix("seq-")}"' in page

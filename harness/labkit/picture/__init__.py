@@ -2,12 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+from labkit import paths
 from labkit.picture import chrome, page, svg
 from labkit.picture.layout import System, lay_out
 from labkit.picture.story import Story, tell
+from labkit.source_lines import SourceLines
 from labkit.trace import Trace
 
+FOLDER = paths.BUILD / "trace"  # where pictures are written
 MOST_BYTES = 300_000  # a page's
 
 
@@ -40,3 +44,10 @@ def draw(
         if len(picture.html().encode()) < MOST_BYTES:
             break
     return picture
+
+
+def picture_of(executable: Path, trace: Trace, name: str, around: int | None = None) -> Picture:
+    """Draws a run of this executable, with the lines of its source."""
+    lines = SourceLines(executable, trace.base)
+    lines.learn(call.return_address for call in trace.calls)
+    return draw(trace, lines.line, f"{name}: who owns the request, call by call", lines.function, around)

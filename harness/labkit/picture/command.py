@@ -2,21 +2,17 @@
 
 import argparse
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
 from labkit import builder, paths, patience, runtime
 from labkit.errors import BuildFailed, HarnessError
 from labkit.grade import program_of, sources_in
 from labkit.graded import build_graded
-from labkit.picture import Picture, draw
+from labkit.picture import FOLDER, Picture, picture_of
 from labkit.program import Program, run
-from labkit.source_lines import SourceLines
 from labkit.stages import STAGES, Stage, stage_named
 from labkit.subject import Subject, under_test
-from labkit.trace import Trace, read_trace
-
-FOLDER = paths.BUILD / "trace"
+from labkit.trace import read_trace
 
 
 def trace_command(arguments: list[str]) -> int:
@@ -69,7 +65,7 @@ def _run_and_draw(source: Path, program: str, name: str) -> Picture:
         trace = next((read_trace(run.trace) for run in recording.runs if run.trace.exists()), None)
     if trace is None or not trace.calls:
         raise HarnessError(f"{name} left no trace")
-    return draw(trace, _lines(built.executable, trace), f"{name}: who owns the request, call by call")
+    return picture_of(built.executable, trace, name)
 
 
 def _run(program: str, executable: Path) -> None:
@@ -95,12 +91,6 @@ def _talk(port: int, text: str) -> None:
                 pass
     except OSError as error:
         raise HarnessError(f"no talk with the server: {error}") from error
-
-
-def _lines(executable: Path, trace: Trace) -> Callable[[int], str]:
-    lines = SourceLines(executable, trace.base)
-    lines.learn(call.return_address for call in trace.calls)
-    return lines.line
 
 
 def _write(picture: Picture, name: str) -> None:
