@@ -35,6 +35,7 @@ struct Dequeues : FailsWithFalse {
     static BOOL make(const Call& call, auto real, HANDLE port, DWORD* bytes, ULONG_PTR* key, OVERLAPPED** request,
                      DWORD ms) noexcept
     {
+        const DequeueUnderWay under_way(ms != 0);
         start_for_port(port, ms == 0);
         BOOL taken = FALSE;
         do {
@@ -62,6 +63,7 @@ struct DequeuesMany : FailsWithFalse {
     static BOOL make(const Call& call, auto real, HANDLE port, OVERLAPPED_ENTRY* entries, ULONG room, ULONG* count,
                      DWORD ms, BOOL alertable) noexcept
     {
+        const DequeueUnderWay under_way(ms != 0);
         start_for_port(port, ms == 0);
         BOOL taken = FALSE;
         do {

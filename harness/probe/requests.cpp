@@ -41,6 +41,7 @@ constinit Pool<Request> pool{};
 constinit Request* by_address[buckets]{};
 constinit Request* newest = nullptr;
 constinit std::atomic<int> put_off_count{0};
+constinit std::atomic<int> dequeues_under_way{0};
 constinit Pool<UnwantedPacket> unwanted_pool{};
 constinit UnwantedPacket* unwanted_packets[buckets]{};
 
@@ -209,8 +210,11 @@ void put_off(std::uint64_t sequence, const Submit& submit, const Attempt& later,
         (*at)->put_off = true;
         ++put_off_count;
     }
-    if (injection.action != Action::pend_ms)
+    if (injection.action != Action::pend_ms) {
+        if (dequeues_under_way.load() != 0 && port_of(submit.file).port != nullptr) // somebody waits already
+            start([&](const Request& request) { return request.sequence == sequence; }, false);
         return;
+    }
     auto* const timer = static_cast<Timer*>(os().heap_alloc(GetProcessHeap(), 0, sizeof(Timer)));
     *timer = {sequence, injection.number};
     if (const HANDLE thread = os().create_thread(nullptr, 0, &start_after, timer, 0, nullptr))
@@ -228,14 +232,16 @@ void swallow_packet_of(const OVERLAPPED* request) noexcept
 }
 
 // Waits until the kernel is done with it. Looks again and again, since no event and no packet may be used up here.
-DWORD wait_until_done(std::uint64_t sequence, const Submit& submit) noexcept
+DWORD wait_until_done(std::uint64_t sequence, const Submit& submit, bool skips) noexcept
 {
     const volatile ULONG_PTR& status = submit.request->Internal;
     while (is_in_flight(submit.request, sequence) && status == static_cast<ULONG>(STATUS_PENDING))
         os().sleep(1);
-    if (!is_in_flight(submit.request, sequence)) // somebody has seen its end already
-        return ERROR_SUCCESS;
-    if (static_cast<LONG>(status) < 0)
+    const auto came =
+        static_cast<LONG>(status); // before the look: it is this request's only if that is in flight still
+    if (!is_in_flight(submit.request, sequence)) // somebody has seen its end already: in skip mode, that it failed
+        return skips ? ERROR_IO_PENDING : ERROR_SUCCESS;
+    if (came < 0)
         return ERROR_IO_PENDING; // it failed: that comes with the completion
     if (const HANDLE event = event_of(submit.request)) {
         os().wait_for_single_object(event, INFINITE);
@@ -285,7 +291,7 @@ DWORD submit(const Call& call, const Submit& submit, Attempt now, const Attempt&
         error = now();
         const bool queues_packet = error == ERROR_IO_PENDING;
         if (queues_packet)
-            error = wait_until_done(call.sequence, submit);
+            error = wait_until_done(call.sequence, submit, skips);
         if (skips && !(queues_packet && error == ERROR_SUCCESS))
             static_cast<void>(is_swallowed(submit.request)); // it sends none, or one that tells of a failure
         SetLastError(error == ERROR_SUCCESS ? call.error_before : error);
@@ -348,6 +354,18 @@ void start_for_request(const OVERLAPPED* address, bool only_looks) noexcept
 void start_for_port(HANDLE port, bool only_looks) noexcept
 {
     start([&](const Request& request) { return request.file.port == port; }, only_looks);
+}
+
+DequeueUnderWay::DequeueUnderWay(bool waits) noexcept : waits_(waits)
+{
+    if (waits_)
+        ++dequeues_under_way;
+}
+
+DequeueUnderWay::~DequeueUnderWay()
+{
+    if (waits_)
+        --dequeues_under_way;
 }
 
 int cancel_put_off(HANDLE file, const OVERLAPPED* address, bool own) noexcept

@@ -74,6 +74,18 @@ void start_for_object(HANDLE event_or_file, bool only_looks) noexcept;
 void start_for_request(const OVERLAPPED* request, bool only_looks) noexcept;
 void start_for_port(HANDLE port, bool only_looks) noexcept;
 
+// For as long as it lives, this thread waits in a dequeue: what is put off from now on need not wait for one to begin.
+class DequeueUnderWay {
+public:
+    explicit DequeueUnderWay(bool waits) noexcept;
+    ~DequeueUnderWay();
+    DequeueUnderWay(const DequeueUnderWay&) = delete;
+    DequeueUnderWay& operator=(const DequeueUnderWay&) = delete;
+
+private:
+    bool waits_;
+};
+
 // Ends requests put off of that file as cancelled (null: each; `own`: only those of the calling thread). How many.
 int cancel_put_off(HANDLE file, const OVERLAPPED* request, bool own) noexcept;
 

@@ -5,6 +5,7 @@
 #include "traced.hpp"
 
 #include <string>
+#include <thread>
 
 namespace {
 
@@ -60,12 +61,12 @@ protected:
         request.hEvent = nullptr;
     }
     // "taken error bytes key mine"
-    std::string packet() const
+    std::string packet(DWORD timeout_ms = 0) const
     {
         DWORD bytes = 0;
         ULONG_PTR key = 0;
         OVERLAPPED* brought = nullptr;
-        const BOOL taken = GetQueuedCompletionStatus(port, &bytes, &key, &brought, 0);
+        const BOOL taken = GetQueuedCompletionStatus(port, &bytes, &key, &brought, timeout_ms);
         const DWORD error = taken ? 0 : GetLastError();
         if (brought == nullptr)
             return "none " + std::to_string(error);
@@ -173,6 +174,20 @@ TEST_F(OnPipe, PendIsMadeByADequeue)
     EXPECT_EQ(read(), DWORD{ERROR_IO_PENDING});
     EXPECT_EQ(packet(), "none 258") << "a first look";
     EXPECT_EQ(packet(), "1 0 3 77 1");
+}
+
+TEST_F(OnPipe, PendIsMadeAtOnceIfAWorkerWaitsAlready)
+{
+    put_on_port();
+    feed("abc");
+    std::string came;
+    std::thread worker([&] { came = packet(INFINITE); });
+    while (calls("GetQueuedCompletionStatus").empty()) // it is in the dequeue, or about to be
+        std::this_thread::yield();
+    probe::plan_injections("ReadFile 0 pend");
+    EXPECT_EQ(read(), DWORD{ERROR_IO_PENDING});
+    worker.join();
+    EXPECT_EQ(came, "1 0 3 77 1");
 }
 
 TEST_F(OnPipe, PendForAWhileNeedsNobody)

@@ -198,6 +198,16 @@ def test_looks_at_requests_that_are_over_are_no_polling() -> None:
     assert "polling" not in found("iocp_files", ON_PORT + (PORT_READ + FAILED + result.format(38)) * 5)
 
 
+def test_looks_between_waits_are_no_polling() -> None:
+    """Who has waited may look whether there is more; so may who has asked for something since. Only looks are polling."""
+    look = "t2@7 GetQueuedCompletionStatusEx 40 a 10 b 0 0 -> 0 258\n"
+    wait = "t2 GetQueuedCompletionStatusEx 40 a 10 b ffffffff 0 -> 1 0 count=0\n"
+    assert "polling" not in found("iocp_files", ON_PORT + (wait + look) * 5)
+    assert "polling" not in found("iocp_network", ON_PORT + (PORT_READ.replace("main", "t2") + look) * 5)
+    assert "polling" in found("iocp_files", ON_PORT + PORT_READ + look * 5)
+    assert "polling" in found("iocp_files", ON_PORT + (wait.replace("t2", "t3") + look) * 5), "another thread waited"
+
+
 def test_a_value_that_two_threads_close_is_two_sockets() -> None:
     """A socket's value comes back while its close has not yet returned: each close ends the life that it can have known."""
     closed = SOCKET + "main closesocket 50\n" + SOCKET.replace("main", "t2")

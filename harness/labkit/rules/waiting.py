@@ -7,7 +7,15 @@ from collections.abc import Iterator
 
 from labkit.rules.case import Case, Sighting, rule, seen
 from labkit.trace import Call
-from labkit.trace_model import RESULTS, STILL_UNDER_WAY, WAITS_FOR_ONE, Thread
+from labkit.trace_model import (
+    DEQUEUES,
+    RESULTS,
+    STILL_UNDER_WAY,
+    WAITS_FOR_MANY,
+    WAITS_FOR_ONE,
+    Thread,
+    is_submit,
+)
 
 # So many looks at one thing without waiting for it are no accident.
 LOOKS_THAT_ARE_POLLING = 5
@@ -30,24 +38,39 @@ def waits_where_it_asked(case: Case) -> Iterator[Sighting]:
             )
 
 
-def _found_under_way(result: Call) -> bool:
-    """A result that failed for any other reason was about a request that is over, and no look in vain."""
-    return result.result32 == 0 and result.error in STILL_UNDER_WAY and not result.injected
+# Where each call that can wait is told for how long; a result is told whether it waits.
+TIMEOUT_ARGUMENT = (
+    dict.fromkeys(WAITS_FOR_ONE, 1) | dict.fromkeys((*WAITS_FOR_MANY, *RESULTS), 3) | dict.fromkeys(DEQUEUES, 4)
+)
+
+
+def _waits(call: Call) -> bool:
+    return call.name in TIMEOUT_ARGUMENT and call.argument(TIMEOUT_ARGUMENT[call.name]) & 0xFFFF_FFFF != 0
+
+
+def _looks_in_vain(call: Call) -> bool:
+    """Whether it has not waited, and what it asked about was still under way."""
+    if call.name not in TIMEOUT_ARGUMENT or _waits(call) or call.is_under_way or call.injected:
+        return False
+    if call.name in RESULTS or call.name in DEQUEUES:  # any other failure is about something that is over
+        return call.result32 == 0 and call.error in STILL_UNDER_WAY
+    return call.result32 in STILL_UNDER_WAY
 
 
 @rule("polling")
 def polling(case: Case) -> Iterator[Sighting]:
-    """Nobody looks again and again at what could be waited for, and nobody sleeps meanwhile."""
-    looks: Counter[tuple[str, int, int]] = Counter()
+    """Nobody looks again and again at what could be waited for, and nobody sleeps meanwhile.
+
+    A thread that has waited, or asked for something new, since it last looked has not been going round in vain.
+    """
+    looks: Counter[tuple[int, str, int, int]] = Counter()
     for call in case.trace.calls:
-        at_once = (call.name in WAITS_FOR_ONE and call.argument(1) & 0xFFFF_FFFF == 0) or (
-            call.name in RESULTS and call.argument(3) & 0xFFFF_FFFF == 0 and _found_under_way(call)
-        )
-        dequeues = call.name == "GetQueuedCompletionStatus" and call.argument(4) & 0xFFFF_FFFF == 0
+        if is_submit(call) or (_waits(call) and not call.injected):
+            looks = Counter({key: count for key, count in looks.items() if key[0] != call.thread})
         sleeps = call.name in ("Sleep", "SleepEx", "SwitchToThread") and bool(case.in_flight_at(call.begin))
-        if not (at_once or sleeps or (dequeues and not call.came_fact("ov"))):
+        if not sleeps and not _looks_in_vain(call):
             continue
-        key = (call.name, call.argument(1) if call.name in RESULTS else 0, call.return_address)
+        key = (call.thread, call.name, call.argument(1) if call.name in RESULTS else 0, call.return_address)
         looks[key] += 1
         if looks[key] == LOOKS_THAT_ARE_POLLING:
             yield seen(f"{case.told(call)} was made again and again, where one wait would do.", call)
