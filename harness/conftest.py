@@ -64,7 +64,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if subjects_wanted() is None:
         kept = [item for item in items if item.get_closest_marker("traced") is None]
     else:
-        kept = [item for item in items if _is_wanted(item)]
+        kept = [item for item in items if _is_wanted(item) and item.get_closest_marker("plain") is None]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
 

@@ -126,8 +126,19 @@ def calls_to_fail(run: Run) -> list[Fault]:
     return found
 
 
+# The options that a server cannot do without, by level and name; others are tuning, and may fail unsaid.
+NEEDED_OPTIONS = (
+    (0xFFFF, 0xFFFF_FFFB),  # SOL_SOCKET, SO_EXCLUSIVEADDRUSE
+    (0xFFFF, 0x700B),  # SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT
+    (41, 27),  # IPPROTO_IPV6, IPV6_V6ONLY
+)
+
+
 def is_failable(call: Call, where: str) -> bool:
     """Calls without a source line are the runtime library's own, but for the one that starts its threads."""
+    if call.name == "setsockopt":
+        option = (call.argument(1) & 0xFFFF_FFFF, call.argument(2) & 0xFFFF_FFFF)
+        return bool(where) and option in NEEDED_OPTIONS
     return SUFFIX.sub("", call.name) in CODES and (bool(where) or call.name == "pthread_create")
 
 

@@ -39,6 +39,7 @@ class TestStarting:
             expect_echo(one, first, b"one", errata=("N36",))
             expect_echo(two, second, b"two", errata=("N36",))
 
+    @pytest.mark.plain
     def test_all_addresses_only_when_asked(self) -> None:
         """--address any listens on every address of both families."""
         with stopped_cleanly("--address", "any") as server:
@@ -46,6 +47,7 @@ class TestStarting:
             with server.connect() as client:
                 expect_echo(server, client, b"any")
 
+    @pytest.mark.plain
     def test_one_address(self) -> None:
         """--address 127.0.0.1 listens there and nowhere else."""
         with stopped_cleanly("--address", IPV4) as server, server.connect() as client:

@@ -44,10 +44,16 @@ class Program:
     """A running program. Use it in a with statement: whatever happens inside, the program is gone afterwards."""
 
     def __init__(
-        self, executable: Path, *arguments: str, stdin: int = subprocess.DEVNULL, inject: str = "", judged: bool = True
+        self,
+        executable: Path,
+        *arguments: str,
+        stdin: int = subprocess.DEVNULL,
+        inject: str = "",
+        processors: int = 0,
+        judged: bool = True,
     ) -> None:
-        """`inject`: what the probe is to do to the program's calls; harness/probe tells the form. `judged`: its trace
-        is judged when the check has passed."""
+        """`inject`: what the probe is to do to the program's calls; harness/probe tells the form. `processors`: how many
+        it tells the program that there are; 0: the truth. `judged`: its trace is judged when the check has passed."""
         self.command = " ".join([executable.name, *(_quoted(a) for a in arguments)])
         if not executable.exists():
             raise _is_missing(executable, self.command)
@@ -59,6 +65,7 @@ class Program:
         environment = runtime.environment() | {runtime.RUN_MARK: self._mark}
         if self._record is not None:
             environment |= {"LAB_TRACE": runtime.path_for_program(self._record.trace), "LAB_INJECT": inject}
+            environment |= {"LAB_PROCESSORS": str(processors)}
         try:
             self.process = subprocess.Popen(
                 runtime.command(executable, *arguments),
@@ -186,15 +193,21 @@ def _is_missing(executable: Path, command: str) -> Exception:
 
 
 def run(
-    executable: Path, *arguments: str, patience_s: float | None = None, inject: str = "", judged: bool = True
+    executable: Path,
+    *arguments: str,
+    patience_s: float | None = None,
+    inject: str = "",
+    processors: int = 0,
+    judged: bool = True,
 ) -> Run:
     """Starts a program and waits for its end."""
-    with Program(executable, *arguments, inject=inject, judged=judged) as program:
-        first = program.wait(patience_s)
-    if not may_be_a_failed_start(first):
-        return first
-    with Program(executable, *arguments, inject=inject, judged=judged) as program:
-        return program.wait(patience_s)
+
+    def once() -> Run:
+        with Program(executable, *arguments, inject=inject, processors=processors, judged=judged) as program:
+            return program.wait(patience_s)
+
+    first = once()
+    return once() if may_be_a_failed_start(first) else first
 
 
 def may_be_a_failed_start(run: Run) -> bool:

@@ -102,7 +102,15 @@ class Trace:
     @property
     def base(self) -> int:
         """Where the executable was loaded; 0 if the trace does not say."""
-        return next((note.fact("base") for note in self.notes if note.word == "begin"), 0)
+        return self._begun_with("base")
+
+    @property
+    def processors(self) -> int:
+        """How many the program was told that there are; 0: not known."""
+        return self._begun_with("processors")
+
+    def _begun_with(self, fact: str) -> int:
+        return next((note.fact(fact) for note in self.notes if note.word == "begin"), 0)
 
     @property
     def ended_in_order(self) -> bool:

@@ -3,6 +3,7 @@
 #include "call.hpp"
 #include "hooks.hpp"
 #include "memory.hpp"
+#include "processors.hpp"
 #include "requests.hpp"
 #include "threads.hpp"
 
@@ -51,9 +52,11 @@ void replace(const char* name, Function& real, Function replacement) noexcept
 void begin() noexcept
 {
     open_trace();
+    install_processors();
     if (is_tracing()) {
         Line line = begin_line("note", next_sequence());
         line.field().text("begin").field().text("base=").hex(as_number(GetModuleHandleW(nullptr)));
+        line.field().text("processors=").hex(processors());
         write(line);
         announce_thread();
     }

@@ -12,7 +12,8 @@
 // Facts of a submit: ov= ov_in= buf= buf_in= len= off= event= internal=, where an address is in heap:BLOCK, stack:THREAD,
 // static or other. A call that the plan steered ends with injected=ACTION. The notes:
 //
-//     begin base=                      the first line; base: where the executable lies
+//     begin base= processors=          the first line; base: where the executable lies; how many processors the program
+//                                      is told that there are
 //     thread-start low= high= of=      of: the call that created it; not known of main's and the system's threads
 //     thread-end
 //     alloc block= size= at=           where a block came from, before the first submit that refers to it

@@ -172,9 +172,9 @@ CASES = [
 ]
 
 
-def found(program: str, text: str, *, hang: bool = False) -> dict[str, tuple[str, ...]]:
-    stage = stage_named(program).number
-    return {f.rule: f.errata for f in judge(trace_of(text, ends=not hang), stage, program, hang=hang)}
+def found(program: str, text: str, *, hang: bool = False, processors: int = 0) -> dict[str, tuple[str, ...]]:
+    trace = trace_of(text, ends=not hang, processors=processors)
+    return {f.rule: f.errata for f in judge(trace, stage_named(program).number, program, hang=hang)}
 
 
 @pytest.mark.parametrize(("rule", "program", "wrong", "right"), CASES, ids=[case[0] for case in CASES])
@@ -213,6 +213,14 @@ def test_a_value_that_two_threads_close_is_two_sockets() -> None:
     closed = SOCKET + "main closesocket 50\n" + SOCKET.replace("main", "t2")
     assert "socket-leak" not in found("iocp_network", closed + "t2 closesocket 50 -> 0\nmain <- 0")
     assert "socket-leak" in found("iocp_network", closed + "main <- 0"), "the second one is still open"
+
+
+def test_as_many_as_there_are_processors_may_be_let_run() -> None:
+    """More workers than processors are no reason to let more of them run: some may block."""
+    two_of_four = PORT.replace("0 0 0 ->", "0 0 2 ->") + "".join(STOP.replace("t2", t) for t in ("main", "t2", "t3"))
+    assert "concurrency" in found("iocp_files", two_of_four)
+    assert "concurrency" not in found("iocp_files", two_of_four, processors=2)
+    assert "concurrency" in found("iocp_files", two_of_four, processors=3)
 
 
 def test_a_hang_names_the_call_that_was_outstanding() -> None:

@@ -12,9 +12,9 @@ from labkit.trace import Trace, parse_trace
 THREADS = {"main": "1", "t2": "2", "t3": "3"}
 
 
-def trace_of(text: str, *, ends: bool = True) -> Trace:
-    """The trace of these lines; `ends`: the process has ended in order."""
-    lines = ["note\t0\t1\t0\tbegin\tbase=140000000"]
+def trace_of(text: str, *, ends: bool = True, processors: int = 0) -> Trace:
+    """The trace of these lines; `ends`: the process has ended in order. `processors`: those of its machine, if told."""
+    lines = [f"note\t0\t1\t0\tbegin\tbase=140000000\tprocessors={processors:x}"]
     under_way: dict[str, int] = {}  # each thread's latest call without a return
     rows = [row.strip() for row in text.strip().splitlines() if row.strip()]
     for seq, row in enumerate(rows, 1):

@@ -36,12 +36,13 @@ def stale_output(case: Case) -> Iterator[Sighting]:
 
 @rule("concurrency")
 def concurrency(case: Case) -> Iterator[Sighting]:
-    """The port's number is not smaller than the pool that works for it: it says how many may run."""
+    """The port's number leaves no processor idle while a worker could run: it says how many may."""
     made = [c for c in case.trace.named("CreateIoCompletionPort") if c.argument(0) == INVALID_HANDLE]
     workers = {call.thread for call in case.trace.named(*DEQUEUES)}
+    could_run = min(len(workers), case.trace.processors or len(workers))
     for call in made:
         most = call.argument(3) & 0xFFFF_FFFF
-        if most and most < len(workers):
+        if most and most < could_run:
             yield seen(
                 f"{case.told(call)} lets {most} threads run, and {len(workers)} take packets from the port.", call
             )
