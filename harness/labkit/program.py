@@ -120,13 +120,13 @@ class Program:
             # Windows programs may end lines with \r\n; a byte that is not UTF-8 shows as \xNN.
             return bytes(self._output[name]).decode("utf-8", errors="backslashreplace").replace("\r\n", "\n")
 
-    def wait_for(self, said: Callable[[str], bool], patience_s: float | None = None) -> bool:
+    def wait_for(self, said: Callable[[str], bool], patience_s: float | None = None, name: str = "stdout") -> bool:
         """True as soon as what it has printed satisfies `said`; False when it ended, or ran out of patience, first."""
         deadline = time.monotonic() + (patience.seconds() if patience_s is None else patience_s)
-        while not said(self.text()):
+        while not said(self.text(name)):
             left = deadline - time.monotonic()
             if not any(reader.is_alive() for reader in self._readers):
-                return said(self.text())
+                return said(self.text(name))
             if left <= 0:
                 if patience_s is None:
                     patience.ran_out()
