@@ -12,6 +12,7 @@ test [PYTEST ...]          build, run the units and all checks; arguments go to 
 grade DIR --stage N        build and judge every program of a folder; --json F, --junitxml F, -k CHECK
 prove [ID ...]             bring each erratum back, and see the grader reject it for that reason
 trace STAGE ...|DIR        run once and draw who owned what, when; DIR with --stage N
+bench                      the server and the reader beside their peers: rates, times, memory; --help tells more
 doctor                     what is installed, what is missing, the one command that mends it
 exec PROGRAM [ARG ...]     run one Windows program the way the lab does
 
@@ -20,7 +21,7 @@ A STAGE is a number, a folder or a program: 4, 04_iocp_files, four_reads.
 Exit codes: 0 everything asked for ran and passed; 1 a verdict against a program; 2 the lab could not do its job."""
 
 
-COMMANDS = ("run", "build", "test", "grade", "prove", "trace", "doctor", "exec")
+COMMANDS = ("run", "build", "test", "grade", "prove", "trace", "bench", "doctor", "exec")
 
 
 def main(words: list[str]) -> int:

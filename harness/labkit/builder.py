@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from labkit import paths, ui
 from labkit.errors import BuildFailed, HarnessError
@@ -23,11 +24,11 @@ def _tool(name: str) -> str:
     return path
 
 
-def _lines_of(command: list[str], output: list[str]) -> Iterator[str]:
-    """Runs a command in the repository and yields its lines as they come. The exit code is the generator's return."""
+def _lines_of(command: list[str], project: Path, output: list[str]) -> Iterator[str]:
+    """Runs a command in a project's folder and yields its lines as they come. The exit code is the generator's return."""
     with subprocess.Popen(
         command,
-        cwd=paths.ROOT,
+        cwd=project,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -42,10 +43,10 @@ def _lines_of(command: list[str], output: list[str]) -> Iterator[str]:
         return process.wait()
 
 
-def _configure() -> None:
+def _configure(project: Path, preset: str) -> None:
     output: list[str] = []
     with ui.activity("configuring the build"):
-        code = _exit_code(_lines_of([_tool("cmake"), "--preset", PRESET], output))
+        code = _exit_code(_lines_of([_tool("cmake"), "--preset", preset], project, output))
     if code != 0:
         raise HarnessError("CMake could not configure the build:\n" + "\n".join(output))
 
@@ -60,15 +61,25 @@ def _exit_code(lines: Iterator[str]) -> int:
 
 def build(*targets: str) -> None:
     """Brings build/ up to date, or only these targets of it. Raises BuildFailed with what the compiler said."""
+    _build(paths.ROOT, PRESET, paths.BUILD, targets)
+
+
+def build_bench() -> None:
+    """Brings up to date what bench needs beside the lab's own programs: for Windows, and on Linux for Linux."""
+    for preset in (PRESET,) if PRESET == "msvc" else (PRESET, "native"):
+        _build(paths.HARNESS / "bench", preset, paths.BUILD / "bench" / preset, ())
+
+
+def _build(project: Path, preset: str, folder: Path, targets: tuple[str, ...]) -> None:
     paths.BUILD.mkdir(exist_ok=True)
     with _alone():
-        if not (paths.BUILD / "CMakeCache.txt").exists():
-            _configure()
-        command = [_tool("cmake"), "--build", "--preset", PRESET]
+        if not (folder / "CMakeCache.txt").exists():
+            _configure(project, preset)
+        command = [_tool("cmake"), "--build", "--preset", preset]
         if targets:
             command += ["--target", *targets]
         output: list[str] = []
-        lines = _lines_of(command, output)
+        lines = _lines_of(command, project, output)
         with ui.progress("building") as progress:
             while True:
                 try:

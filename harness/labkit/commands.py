@@ -150,6 +150,12 @@ def prove_command(arguments: list[str]) -> int:
     return prove.prove_command(arguments)
 
 
+def bench_command(arguments: list[str]) -> int:
+    from labkit.bench import command
+
+    return command.bench_command(arguments)
+
+
 def trace_command(arguments: list[str]) -> int:
     from labkit.picture import command
 

@@ -51,9 +51,11 @@ class Program:
         inject: str = "",
         processors: int = 0,
         judged: bool = True,
+        environment: dict[str, str] | None = None,
     ) -> None:
         """`inject`: what the probe is to do to the program's calls; harness/probe tells the form. `processors`: how many
-        it tells the program that there are; 0: the truth. `judged`: its trace is judged when the check has passed."""
+        it tells the program that there are; 0: the truth. `judged`: its trace is judged when the check has passed.
+        `environment`: of another Wine than the lab's."""
         self.command = " ".join([executable.name, *(_quoted(a) for a in arguments)])
         if not executable.exists():
             raise _is_missing(executable, self.command)
@@ -62,7 +64,7 @@ class Program:
         self._ended_because = ""
         self._record = self._new_record(executable, judged)
         self._mark = subject.next_mark()
-        environment = runtime.environment() | {runtime.RUN_MARK: self._mark}
+        environment = (environment or runtime.environment()) | {runtime.RUN_MARK: self._mark}
         if self._record is not None:
             environment |= {"LAB_TRACE": runtime.path_for_program(self._record.trace), "LAB_INJECT": inject}
             environment |= {"LAB_PROCESSORS": str(processors)}
