@@ -133,25 +133,35 @@ inline void cancel(Connection& connection)
     }
 }
 
-// Connections whose next message is here already, first come, first served. The links are in the connections, so that
-// none of its functions can fail.
+// Connections whose next message is here already: first come, first served, by any worker. The links are in the
+// connections, so that nothing here can fail.
 class ReadyList {
 public:
-    bool empty() const noexcept { return first_ == nullptr; }
+    bool empty() const noexcept { return first_.load() == nullptr; }
     void push(Connection& connection) noexcept
     {
         connection.next_ready = nullptr;
-        (first_ == nullptr ? first_ : last_->next_ready) = &connection;
+        AcquireSRWLockExclusive(&lock_);
+        if (empty())
+            first_ = &connection;
+        else
+            last_->next_ready = &connection;
         last_ = &connection;
+        ReleaseSRWLockExclusive(&lock_);
     }
-    Connection& pop() noexcept
+    // Null if there is none.
+    Connection* pop() noexcept
     {
-        Connection& connection = *first_;
-        first_ = connection.next_ready;
+        AcquireSRWLockExclusive(&lock_);
+        Connection* const connection = first_;
+        if (connection != nullptr)
+            first_ = connection->next_ready;
+        ReleaseSRWLockExclusive(&lock_);
         return connection;
     }
 
 private:
-    Connection* first_ = nullptr;
-    Connection* last_ = nullptr; // good only if there is a first
+    SRWLOCK lock_ = SRWLOCK_INIT;
+    std::atomic<Connection*> first_ = nullptr; // changed behind the lock, looked at also without
+    Connection* last_ = nullptr;               // good only if there is a first
 };

@@ -227,10 +227,12 @@ TEST(ReadyList, GivesConnectionsBackInTheOrderTheyCame)
     EXPECT_TRUE(ready.empty());
     ready.push(first);
     ready.push(second);
-    EXPECT_EQ(&ready.pop(), &first);
+    EXPECT_FALSE(ready.empty());
+    EXPECT_EQ(ready.pop(), &first);
     ready.push(first);
-    EXPECT_EQ(&ready.pop(), &second);
-    EXPECT_EQ(&ready.pop(), &first);
+    EXPECT_EQ(ready.pop(), &second);
+    EXPECT_EQ(ready.pop(), &first);
+    EXPECT_EQ(ready.pop(), nullptr);
     EXPECT_TRUE(ready.empty());
 }
 

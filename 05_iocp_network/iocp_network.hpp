@@ -65,7 +65,6 @@ public:
 
 private:
     // ------------------------------------------------ a connection's life, in order
-
     // N21: an accept that was refused is not asked for again here and now, which could go on for ever at full speed:
     // the next client's packet or the next second brings us back.
     void keep_accepting(Acceptor& acceptor)
@@ -90,7 +89,6 @@ private:
     }
 
     enum class Started { in_flight, done, not_at_all };
-
     // Asks for the connection's next request. in_flight: it must not be touched any more, another worker may already
     // have taken its packet and freed it. done: at once, no packet will come, it is still ours. not_at_all: no packet
     // will come either, and it is closed already (N16).
@@ -113,34 +111,37 @@ private:
         return Started::not_at_all;
     }
 
-    // In rounds: what the port has, then ONE turn for each connection whose next message was here already. Had such a
-    // connection as many turns as it likes, a client that is never out of messages would keep all others waiting.
+    // In rounds: what the port has, then a few turns for connections whose next message was here already. Without that
+    // bound, clients that are never out of messages would keep those waiting whose packets lie in the port.
     void work()
     {
         Inbox inbox(port_.get());
-        ReadyList ready; // this worker's own: no lock
-        for (;;) {
-            for (const OVERLAPPED_ENTRY& packet : inbox.take(ready.empty() ? INFINITE : 0)) {
+        for (int turns = 4;;) {
+            const auto packets = inbox.take(ready_.empty() ? INFINITE : 0);
+            for (const OVERLAPPED_ENTRY& packet : packets) {
                 if (packet.lpOverlapped == nullptr) // posted when no connection was left: nothing can be ready either
                     return workers_.hand_stop_on();
-                turn(static_cast<Connection&>(*packet.lpOverlapped), ready);
+                turn(static_cast<Connection&>(*packet.lpOverlapped));
             }
-            for (ReadyList now = std::exchange(ready, {}); !now.empty();) // who gets ready meanwhile: next round
-                turn(now.pop(), ready);
+            turns = packets.empty() ? std::min(turns * 2, 32) : 4; // after a look in vain the next may wait longer
+            for (int i = 0; i < turns; ++i)
+                if (Connection* const connection = ready_.pop())
+                    turn(*connection);
         }
     }
 
     // A request of this connection has ended. Goes on to its next receive, and starts that.
-    void turn(Connection& connection, ReadyList& ready)
+    void turn(Connection& connection)
     {
         Started started = Started::done;
-        do { // a send that is done at once needs no round of its own: after it there is nothing more to send
+        do { // a send that is done at once needs no turn of its own: after it there is nothing more to send
             if (!handle(connection))
                 return;
             started = start(connection);
         } while (started == Started::done && connection.doing == Connection::Doing::sending);
-        if (started == Started::done)
-            ready.push(connection);
+        if (started ==
+            Started::done) // no packet will wake anybody for it: whoever puts it there goes on before it waits
+            ready_.push(connection);
     }
 
     // True: its next request is to be started. False: it is closed.
@@ -238,7 +239,6 @@ private:
     }
 
     // ------------------------------------------------ the idle limit, and the end
-
     // N31: who has neither sent nor read anything for too long makes room. The mutex keeps each from being freed here.
     void cancel_idle()
     {
@@ -285,6 +285,7 @@ private:
     lab::Port port_{CreateIoCompletionPort(INVALID_HANDLE_VALUE, nullptr, 0, 0)};
     std::vector<std::unique_ptr<Acceptor>> acceptors_; // closed after the connections, which refer to them
     Workers workers_{port_.get()};
+    ReadyList ready_;
     std::mutex mutex_;
     std::unordered_map<Connection*, std::unique_ptr<Connection>> connections_; // every one, accepting or accepted
     SRWLOCK gate_ = SRWLOCK_INIT;        // shared: to submit; exclusive: to stop all submitting

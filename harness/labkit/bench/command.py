@@ -1,6 +1,7 @@
 """`lab bench`."""
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from labkit import builder, paths, runtime, ui
 from labkit.bench import echo, plot, reader, report
+from labkit.bench.awake import processors_awake
 from labkit.bench.contestants import OURS, PEERS
 from labkit.bench.memory import CONNECTIONS, memory
 from labkit.bench.report import Results
@@ -19,6 +21,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="lab bench", description="The server and the reader beside their peers.")
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds of echo and of reading (7)")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement of echo (2)")
+    parser.add_argument("--awake", action="store_true", help="keep the processors from falling asleep meanwhile")
     parser.add_argument("--file-mib", type=int, default=1024, help="the file that is read (1024)")
     parser.add_argument(
         "--only", choices=PARTS, action="append", metavar="PART", help=f"one of {', '.join(PARTS)}; may be repeated"
@@ -33,9 +36,10 @@ def bench_command(words: list[str]) -> int:
     builder.build("iocp_network", "iocp_files")
     builder.build_bench()
     results = Results()
-    for name, part in PARTS.items():
-        if not options.only or name in options.only:
-            part(results, options)
+    with processors_awake() if options.awake else contextlib.nullcontext():
+        for name, part in PARTS.items():
+            if not options.only or name in options.only:
+                part(results, options)
     report.show(results)
     _write(options.json, json.dumps(report.as_json(results), indent=1) + "\n")
     if results.levels:

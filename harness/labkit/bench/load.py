@@ -10,7 +10,7 @@ from labkit.bench.contestants import LOAD
 from labkit.errors import HarnessError
 
 MESSAGE_BYTES = 64
-WARMUP_MS = 500
+WARMUP_MS = 1000
 
 
 @dataclass(frozen=True)
