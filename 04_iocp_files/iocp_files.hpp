@@ -1,9 +1,8 @@
 // Stage 4, the answer: many reads in flight, one completion port, a few workers that take whatever is ready.
 #pragma once
 
-#include "lab.hpp"
+#include "request.hpp"
 
-#include <memory>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -34,53 +33,26 @@ inline Packet dequeue(HANDLE port, DWORD timeout_ms) noexcept
     return {taken ? Packet::stop : Packet::nothing, key, bytes, nullptr, error}; // F13: never look into a null
 }
 
-// A file on the port, and how much of it is to be read.
-struct Source {
-    HANDLE file; // borrowed from main; its packets carry the key it was associated with
-    ULONG_PTR key;
-    std::uint64_t blocks;
-    std::uint64_t last_id = 0; // of its blocks, when all blocks of all sources are counted through from 1
-};
-
-// F6: no event: the packet is the notification. F15: the buffer's owner knows it is an array.
-struct Request : OVERLAPPED {
-    explicit Request(DWORD block_bytes) : OVERLAPPED{}, buffer(std::make_unique<std::byte[]>(block_bytes)) {}
-
-    const Source* source = nullptr;
-    std::uint64_t id = 0;
-    std::unique_ptr<std::byte[]> buffer;
-};
-
-// Hands the request to the kernel. ERROR_SUCCESS: accepted, and a packet will come, be it done already or pending;
-// the request must not be touched any more, for another worker may have freed it by now. Else: refused, no packet.
-inline DWORD submit(Request& request, std::uint64_t offset, DWORD bytes) noexcept
-{
-    static_cast<OVERLAPPED&>(request) = OVERLAPPED{}; // zeroed for every use
-    request.Offset = static_cast<DWORD>(offset);
-    request.OffsetHigh = static_cast<DWORD>(offset >> 32);
-    if (ReadFile(request.source->file, request.buffer.get(), bytes, nullptr, &request))
-        return ERROR_SUCCESS;
-    const DWORD error = GetLastError();
-    return error == ERROR_IO_PENDING ? ERROR_SUCCESS : error;
-}
-
-// Reads every block of every source with at most `depth` requests in flight, and prints a line for each.
+// Reads every block of every source with at most `depth` requests in flight, and prints a line for each block.
 class Reader {
 public:
-    // Borrows the port, and the sources' files, which are on it already.
-    Reader(HANDLE port, std::vector<Source> sources, DWORD block_bytes)
-        : port_(port), sources_(std::move(sources)), block_bytes_(block_bytes)
+    // Borrows the port, and the sources' files, which are on it already. `in_runs`: a request may read several adjacent
+    // blocks, so that they share its price.
+    Reader(HANDLE port, std::vector<Source> sources, DWORD block_bytes, bool in_runs = false)
+        : port_(port), blocks_(std::move(sources)), block_bytes_(block_bytes), in_runs_(in_runs)
     {
-        for (Source& source : sources_)
-            source.last_id = total_ += source.blocks;
     }
 
     // Returns when every read is done and every worker has ended. Throws only before the first read.
     void run(std::size_t depth, std::size_t threads)
     {
-        std::vector<std::unique_ptr<Request>> requests(std::min<std::uint64_t>(depth, total_));
+        run_blocks_ = in_runs_ ? blocks_of_a_run(threads) : 1;
+        const std::uint64_t run_bytes = run_blocks_ * block_bytes_;
+        const std::uint64_t most_requests = run_blocks_ > 1 ? 4 * most_run_bytes / run_bytes : depth; // bounds memory
+        std::vector<std::unique_ptr<Request>> requests(
+            std::min({std::uint64_t{depth}, most_requests, blocks_.total()}));
         for (auto& request : requests)
-            request = std::make_unique<Request>(block_bytes_);
+            request = std::make_unique<Request>(run_bytes);
         start_workers(threads);
         // F7: counted are the requests there really are, not the reads hoped for. One share more is main's own: with
         // nothing to read at all, somebody must still give back the last one.
@@ -92,10 +64,19 @@ public:
 
         for (std::jthread& worker : workers_)
             worker.join();
-        lab::print_line("done : ", total_, " reads, ", bytes_, " bytes, ", failed_, " failed");
+        lab::print_line("done : ", blocks_.total(), " reads, ", bytes_, " bytes, ", failed_, " failed");
     }
 
 private:
+    static constexpr std::uint64_t most_run_bytes = 1 << 20;
+
+    // As many as fit, but few enough that there are some runs for every worker.
+    std::uint64_t blocks_of_a_run(std::size_t threads) const
+    {
+        const std::uint64_t most = std::max<std::uint64_t>(most_run_bytes / block_bytes_, 1);
+        return std::clamp<std::uint64_t>(blocks_.total() / (4 * threads), 1, most);
+    }
+
     // F25: a jthread is checked (it throws), owned, and joined when its owner goes.
     void start_workers(std::size_t count)
     {
@@ -131,16 +112,17 @@ private:
         }
     }
 
-    // Uses the request for the next block. When there is none left it is freed, and its share given back.
+    // Uses the request for the next run. When there is none left it is freed, and its share given back.
     void start_next(std::unique_ptr<Request> request)
     {
-        for (std::uint64_t id; (id = ++asked_) <= total_;) {
-            const Source& source = *std::ranges::lower_bound(sources_, id, {}, &Source::last_id);
-            const std::uint64_t block = id + source.blocks - source.last_id - 1;
-            request->source = &source;
-            request->id = id;
+        for (;;) {
+            request->run = request->rest.blocks > 0 ? request->rest.take(1) : blocks_.next(run_blocks_);
+            if (request->run.blocks == 0)
+                break;
+            const std::uint64_t offset = request->run.first_block * block_bytes_;
+            const auto bytes = static_cast<DWORD>(request->run.blocks * block_bytes_);
             Request* const kernels = request.release(); // given away before the call: a worker may be faster than us
-            const DWORD error = submit(*kernels, block * block_bytes_, block_bytes_);
+            const DWORD error = submit(*kernels, offset, bytes);
             if (error == ERROR_SUCCESS)
                 return;
             request.reset(kernels); // F22: no packet will ever bring it back: it is ours again, here and now
@@ -171,27 +153,39 @@ private:
     }
 
     // F14, F24: every value by its own type, every line with one write: two workers never print through each other.
-    void completed(const Packet& packet, const Request& request)
+    void completed(const Packet& packet, Request& request)
     {
         bytes_ += packet.bytes;
-        lab::print_line("COMPLETE : ", packet.key, ", ", request.id, ", ", packet.bytes, " : ",
-                        lab::hex({request.buffer.get(), static_cast<std::size_t>(packet.bytes)}));
+        std::span<const std::byte> data{request.buffer.get(), static_cast<std::size_t>(packet.bytes)};
+        do { // a run that ends early has reached the end of the file: what it has not brought is asked for by itself
+            const auto block = data.first(std::min<std::size_t>(data.size(), block_bytes_));
+            const Run one = request.run.take(1);
+            lab::print_line("COMPLETE : ", packet.key, ", ", one.first_id, ", ", block.size(), " : ", lab::hex(block));
+            data = data.subspan(block.size());
+        } while (!data.empty());
+        if (request.run.blocks > 0)
+            request.rest = request.run;
     }
 
-    // F23: the end of the file is this one read's outcome, no reason to stop.
-    void failed(const Request& request, DWORD error)
+    // F23: the end of the file is this one read's outcome, no reason to stop. Of a run nobody knows which block it was:
+    // each is asked for again by itself.
+    void failed(Request& request, DWORD error)
     {
+        if (request.run.blocks > 1) {
+            request.rest = request.run;
+            return;
+        }
         ++failed_;
         lab::something_failed = true;
-        lab::print_line("FAILED : ", request.source->key, ", ", request.id, ", ", error, " : ",
+        lab::print_line("FAILED : ", request.run.source->key, ", ", request.run.first_id, ", ", error, " : ",
                         lab::system_text(error));
     }
 
     HANDLE port_;
-    std::vector<Source> sources_;
+    Blocks blocks_;
     DWORD block_bytes_;
-    std::uint64_t total_ = 0;
-    std::atomic<std::uint64_t> asked_ = 0;
+    bool in_runs_;
+    std::uint64_t run_blocks_ = 1;          // how many blocks one request reads at most
     std::atomic<std::uint64_t> shares_ = 0; // one per request that is not freed yet, and one of main's
     std::atomic<std::uint64_t> bytes_ = 0;
     std::atomic<std::uint64_t> failed_ = 0;

@@ -37,7 +37,7 @@ protected:
     PacketTest()
     {
         associate(pipe.reader(), port, key);
-        request.source = &source;
+        request.run = {&source, 0, 1, 1};
     }
     ~PacketTest() override
     {
@@ -177,7 +177,7 @@ std::string read_at(const TemporaryFile& content, std::uint64_t offset)
     const lab::File file = content.open();
     associate(file.get(), port, 100);
     const Source source{file.get(), 100, 1};
-    request.source = &source;
+    request.run = {&source, 0, 1, 1};
     if (const DWORD error = submit(request, offset, 8); error != ERROR_SUCCESS)
         return "error " + std::to_string(error);
     const Packet packet = dequeue(port.get(), INFINITE);
@@ -244,13 +244,16 @@ protected:
         add(files_.back().get(), key, blocks);
     }
 
-    void run(std::size_t depth, std::size_t threads) { Reader(port_.get(), sources_, block_bytes).run(depth, threads); }
+    void run(std::size_t depth, std::size_t threads, bool in_runs = false)
+    {
+        Reader(port_.get(), sources_, block_bytes, in_runs).run(depth, threads);
+    }
 
-    Lines lines_of_run(std::size_t depth, std::size_t threads)
+    Lines lines_of_run(std::size_t depth, std::size_t threads, bool in_runs = false)
     {
         Captured output(STD_OUTPUT_HANDLE);
         Captured errors(STD_ERROR_HANDLE); // a read that is refused at once is named there as well
-        run(depth, threads);
+        run(depth, threads, in_runs);
         return output.rest();
     }
 
@@ -263,6 +266,7 @@ private:
 struct Load {
     std::size_t depth;
     std::size_t threads;
+    bool in_runs = false;
 };
 
 class ReaderUnderLoad : public ReaderTest, public testing::WithParamInterface<Load> {};
@@ -273,7 +277,7 @@ TEST_P(ReaderUnderLoad, ReadsEveryBlockOfEveryFileExactlyOnce)
     const TemporaryFile other(two_blocks_and_a_half('a'));
     add(one, 100, 4);
     add(other, 200, 3);
-    const Lines lines = lines_of_run(GetParam().depth, GetParam().threads);
+    const Lines lines = lines_of_run(GetParam().depth, GetParam().threads, GetParam().in_runs);
     ASSERT_FALSE(lines.empty());
     EXPECT_EQ(lines.back(), "done : 7 reads, 2560 bytes, 1 failed");
     EXPECT_EQ(sorted(lines), sorted({
@@ -290,11 +294,31 @@ TEST_P(ReaderUnderLoad, ReadsEveryBlockOfEveryFileExactlyOnce)
 }
 
 INSTANTIATE_TEST_SUITE_P(DepthAndThreads, ReaderUnderLoad,
-                         testing::Values(Load{1, 1}, Load{1, 4}, Load{2, 4}, Load{7, 1}, Load{100, 1}, Load{100, 4}),
+                         testing::Values(Load{1, 1}, Load{1, 4}, Load{2, 4}, Load{7, 1}, Load{100, 1}, Load{100, 4},
+                                         Load{1, 1, true}, Load{7, 1, true}, Load{100, 4, true}),
                          [](const testing::TestParamInfo<Load>& load) {
                              return "Depth" + std::to_string(load.param.depth) + "Threads" +
-                                    std::to_string(load.param.threads);
+                                    std::to_string(load.param.threads) + (load.param.in_runs ? "InRuns" : "");
                          });
+
+// A file whose size is told as larger than it is: the runs at its end are cut short, or bring nothing at all.
+TEST_F(ReaderTest, TellsOfEachBlockAlsoWhereARunFails)
+{
+    std::string content;
+    for (char letter = 'a'; letter < 'a' + 20; ++letter)
+        content += std::string(block_bytes, letter);
+    const TemporaryFile file(content + "end");
+    add(file, 100, 40);
+    const Lines lines = lines_of_run(2, 1, true); // runs of ten blocks
+    Lines wanted{"Main Continue ..", complete(100, 21, 3, "65 6e 64"), "done : 40 reads, 10243 bytes, 19 failed"};
+    for (int id = 1; id <= 20; ++id) {
+        const std::string letter = lab::hex(std::as_bytes(std::span(content).subspan((id - 1) * block_bytes, 8)));
+        wanted.push_back(complete(100, id, block_bytes, letter.c_str()));
+    }
+    for (int id = 22; id <= 40; ++id)
+        wanted.push_back(failure(100, id, ERROR_HANDLE_EOF));
+    EXPECT_EQ(sorted(lines), sorted(wanted));
+}
 
 TEST_F(ReaderTest, AsksForTheNextBlockOnlyWhenThePreviousIsDoneAtDepthOne)
 {

@@ -83,7 +83,8 @@ static void read_files(const Options& options)
             lab::report(error); // F7: this file is left out, the others are read
         }
     }
-    Reader(port.get(), std::move(sources), options.block_bytes).run(options.depth, options.threads);
+    const bool in_runs = options.blocks == 0; // whole files: their sizes are known, so that a run ends where one does
+    Reader(port.get(), std::move(sources), options.block_bytes, in_runs).run(options.depth, options.threads);
 }
 
 int wmain(int argc, wchar_t** argv)

@@ -339,7 +339,7 @@ class TestIocpFiles:
     def test_lines_of_many_workers_stay_whole(self, tmp_path: Path) -> None:
         """Eight workers, as on a machine with eight processors, print two thousand lines, and each of them is whole."""
         data = patterned(tmp_path / "big.bin", 2000 * 64)
-        words = ["--blocks", "0", "--block", "64", "--threads", "8", "--depth", "64"]
+        words = ["--blocks", "2000", "--block", "64", "--threads", "8", "--depth", "64"]
         result = run(executable("iocp_files"), *words, *shown(tmp_path / "big.bin"), processors=8)
         expect_blocks(result, {(100, i + 1): data[i * 64 : i * 64 + 64] for i in range(2000)})
 
