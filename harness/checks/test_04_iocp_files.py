@@ -13,7 +13,7 @@ from labkit.program import Program, Run, run
 from labkit.stages import executable
 from labkit.trace import read_trace
 from labkit.verdict import expect_call_error, expect_exit_code, expect_usage, reject, reject_unless
-from single_read import BLOCK, pattern
+from single_read import BLOCK, NOTICE_S, pattern
 
 # What each read is to end with, by (key, id): the bytes it brings or the code it fails with. four_reads has no keys.
 Outcomes = dict[tuple[int | None, int], bytes | int]
@@ -265,6 +265,7 @@ class TestIocpFiles:
         with Program(executable("iocp_files"), "--blocks", "4", "--threads", "2", broken.path, fed.path) as program:
             broken.wait_until_opened(program)
             fed.wait_until_opened(program)
+            program.wait_for_line("Main Continue ..", NOTICE_S)  # so that the reads pend, and fail with their packets
             broken.close()
             program.wait_for(lambda text: text.count("FAILED : 100, ") == 4)
             for i in range(4):

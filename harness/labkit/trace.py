@@ -1,7 +1,7 @@
 """What the probe wrote down about one run, read back: calls and notes in the order in which they were written.
 
 The form of the file is told in harness/probe/trace.hpp. What the calls mean together (handles and their lifetimes,
-requests and who owned them when, threads) is made in trace_model.py and reached through the Trace.
+requests and who owned them when, threads) is made in trace_model.py and trace_threads.py, and reached through the Trace.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Literal
 from labkit.errors import HarnessError
 
 if TYPE_CHECKING:
-    from labkit.trace_model import Handle, Packet, Request, Thread
+    from labkit.trace_model import Handle, Packet, Request
+    from labkit.trace_threads import Thread
 
 INVALID_HANDLE = 0xFFFF_FFFF_FFFF_FFFF  # what CreateFile fails with
 HEADER_BYTES = 8
@@ -151,9 +152,9 @@ class Trace:
 
     @functools.cached_property
     def threads(self) -> list[Thread]:
-        from labkit import trace_model
+        from labkit import trace_threads
 
-        return trace_model.threads_of(self)
+        return trace_threads.threads_of(self)
 
     def named(self, *names: str) -> list[Call]:
         """The calls of these functions, in order."""

@@ -13,9 +13,9 @@ from labkit.trace_model import (
     STILL_UNDER_WAY,
     WAITS_FOR_MANY,
     WAITS_FOR_ONE,
-    Thread,
     is_submit,
 )
+from labkit.trace_threads import Thread
 
 # So many looks at one thing without waiting for it are no accident.
 LOOKS_THAT_ARE_POLLING = 5
