@@ -73,6 +73,18 @@ def test_nothing_missing_nothing_installed(lab: Path) -> None:
     assert calls(lab) == []
 
 
+def test_only_bench_installs_what_only_bench_needs(lab: Path) -> None:
+    """What bench alone needs is not asked for by another command, and is by bench."""
+    need(lab, "shell | command sh | dash | being there")
+    (lab / "harness" / "bench" / "components.txt").write_text("thing | command not-there | the-thing | measuring\n")
+    pretend(lab, "sudo", '"$@"')
+    pretend(lab, "apt-get", f'case "$*" in *install*) ln -sf /bin/true "{lab}/bin/not-there" ;; esac')
+    assert knock(lab, "--help").returncode == 0
+    assert calls(lab) == []
+    knock(lab, "bench", "--help")
+    assert [call for call in calls(lab) if call.endswith(" the-thing")] != []
+
+
 def test_apt_that_fails_is_not_a_verdict(lab: Path) -> None:
     """When apt fails the door says so, names the command, and ends with 2."""
     need(lab, "thing | command not-there-at-all | the-thing | being there")
