@@ -20,6 +20,7 @@ struct Block {
     Made made;
     bool seen;
     bool freed;
+    bool filled; // with what nobody may change any more
 };
 
 // Blocks by the kibibyte they start in. An address inside is found by going back through that many kibibytes as the
@@ -28,6 +29,7 @@ constexpr std::size_t granule = 1024;
 constexpr std::size_t large = 64 * granule;
 constexpr std::size_t buckets = 1 << 14;
 constexpr std::size_t most_kept = std::size_t{256} << 20;
+constexpr unsigned char filler = 0xDD;
 
 constinit SRWLOCK lock = SRWLOCK_INIT;
 constinit Pool<Block> pool{};
@@ -133,7 +135,7 @@ void remember_block(const void* start, std::size_t size, Made made, const void* 
     if (block == nullptr)
         return;
     Block*& chain = chain_of(address, size);
-    *block = {chain, address, size, ++last_id, from, raw, made, false, false};
+    *block = {chain, address, size, ++last_id, from, raw, made, false, false, false};
     chain = block;
 }
 
@@ -167,13 +169,34 @@ Freed forget_block(void* start, const char* how, Made fits, const void* from) no
     if (block.seen && kept_bytes + block.size <= most_kept) {
         kept_bytes += block.size;
         block.freed = true;
-        if (can_be_filled(block))
-            std::memset(start, 0xDD, block.size);
+        block.filled = can_be_filled(block);
+        if (block.filled)
+            std::memset(start, filler, block.size);
         return {Freed::kept, block.made, block.raw, block.size};
     }
     *at = block.next;
     pool.give_back(&block);
     return given_back;
+}
+
+static void tell_writes_into(const Block* chain) noexcept
+{
+    for (const Block* block = chain; block != nullptr; block = block->next) {
+        const auto* const bytes = reinterpret_cast<const unsigned char*>(block->start);
+        if (!block->filled ||
+            std::all_of(bytes, bytes + block->size, [](unsigned char byte) { return byte == filler; }))
+            continue;
+        write(begin_note("written-after-free", block->id));
+    }
+}
+
+void tell_writes_after_free() noexcept
+{
+    const KeepLastError keep;
+    const Lock guard(lock);
+    for (const Block* chain : by_start)
+        tell_writes_into(chain);
+    tell_writes_into(large_ones);
 }
 
 std::size_t block_size(const void* start) noexcept

@@ -34,6 +34,9 @@ Freed forget_block(void* start, const char* how, Made fits, const void* from) no
 // forget_block, and the memory goes back the way it came. A block that nobody made is left alone: freed twice.
 void free_block(void* start, const char* how, Made fits, const void* from) noexcept;
 
+// Tells of each block in quarantine that somebody has written to since it was freed.
+void tell_writes_after_free() noexcept;
+
 // The size of a live block; 0 if it is none.
 std::size_t block_size(const void* start) noexcept;
 

@@ -79,6 +79,22 @@ TEST_F(Blocks, ThatTheKernelHasSeenStayAndTellASecondDelete)
     EXPECT_EQ(notes("double-free")[0].fact("block"), id);
 }
 
+TEST_F(Blocks, AreLookedAtOnceMoreForWritesAfterTheirEnd)
+{
+    int* const written = shown(new int[4]);
+    int* const left_alone = shown(new int[4]);
+    const std::string id = where(written).substr(5);
+    static_cast<void>(where(left_alone));
+    delete[] written;
+    delete[] left_alone;
+    --*shown(written + 3); // it is in quarantine: nothing is hurt by it
+    probe::tell_writes_after_free();
+    ASSERT_EQ(notes("written-after-free").size(), 1U);
+    EXPECT_EQ(notes("written-after-free")[0].fact("block"), id);
+    *written = *left_alone;
+    *shown(written + 3) = *left_alone; // or the next test would hear of it again
+}
+
 TEST_F(Blocks, ThatTheKernelHasNotSeenGoWithoutANote)
 {
     delete shown(new int);

@@ -1,5 +1,6 @@
 // start: the loader calls this before anything of the program runs, static constructors included, and again when a
 // thread or the process ends.
+#include "blocks.hpp"
 #include "call.hpp"
 #include "hooks.hpp"
 #include "memory.hpp"
@@ -24,6 +25,7 @@ void __cdecl end() noexcept
     if (ended.exchange(true))
         return;
     const KeepLastError keep;
+    tell_writes_after_free();
     Line line = begin_line("note", next_sequence());
     write(line.field().text("exit"));
 }

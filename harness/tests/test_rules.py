@@ -84,6 +84,12 @@ CASES = [
         FILE + EVENT + READ + RESULT,
     ),
     ("double-free", "overlapped_plus", FILE + READ + RESULT + FREED + "t2 ! double-free block=1", FILE + READ + FREED),
+    (
+        "written-after-free",
+        "overlapped_plus",
+        FILE + EVENT + READ + RESULT + FREED + "main ! written-after-free block=1",
+        FILE + EVENT + READ + RESULT + FREED,
+    ),
     ("wrong-delete", "overlapped_plus", "t2 ! mismatch block=2 made=new[] freed=delete", FREED),
     ("reused-in-flight", "iocp_files", ON_PORT + PORT_READ + PORT_READ, ON_PORT + PORT_READ + TAKEN + PORT_READ),
     ("abandoned", "four_reads", FILE + EVENT + READ, FILE + EVENT + READ + RESULT),

@@ -4,8 +4,9 @@
 //
 // Why it is correct: main holds one reference and foo another, taken before the pool hears of the request. foo gives its
 // own back after GetOverlappedResult with wait, and the last one out deletes request, buffer and events. Everything that
-// can fail is made before the read is asked for. If main cannot wait for foo, it takes the request back from the pool:
-// after that the callback has either run to its end, or never will, and then main does its work.
+// can fail is made before the read is asked for. If main cannot wait for foo even at a second attempt, it ends the
+// process: a request that was given to the pool cannot safely be taken back. (On Wine 8 a callback may come even after
+// SetThreadpoolWait with null and WaitForThreadpoolWaitCallbacks.)
 #define NOMINMAX
 #include <windows.h>
 
@@ -67,7 +68,6 @@ public:
 
     const HANDLE file; // borrowed
     HANDLE ended = nullptr;
-    std::atomic<bool> foo_has_run{false};
     std::array<unsigned char, 4096> buffer{};
 
 private:
@@ -136,7 +136,6 @@ void CALLBACK foo(PTP_CALLBACK_INSTANCE, void* context, PTP_WAIT, TP_WAIT_RESULT
 {
     const Reference request(static_cast<Request*>(context));
     finish(*request.get(), result == WAIT_OBJECT_0);
-    request->foo_has_run = true;
     SetEvent(request->ended); // main still has a reference, so the event outlives this call
 }
 
@@ -152,14 +151,12 @@ void wait_in_pool(PTP_WAIT wait, Request& request, DWORD timeout_ms)
 // Returns when foo has ended.
 void join(PTP_WAIT wait, Request& request)
 {
-    if (WaitForSingleObject(request.ended, INFINITE) != WAIT_OBJECT_0)
+    if (WaitForSingleObject(request.ended, INFINITE) != WAIT_OBJECT_0) {
         report("WaitForSingleObject", GetLastError());
-    SetThreadpoolWait(wait, nullptr, nullptr);
-    WaitForThreadpoolWaitCallbacks(wait, FALSE); // FALSE: one that has begun, or is about to, runs to its end
-    if (request.foo_has_run)
-        return;
-    const Reference foos(&request); // nobody else will come for it
-    finish(request, false);
+        if (WaitForSingleObject(request.ended, INFINITE) != WAIT_OBJECT_0)
+            ExitProcess(1);
+    }
+    WaitForThreadpoolWaitCallbacks(wait, FALSE); // FALSE: one that has begun runs to its end
 }
 
 void read_block(HANDLE file, std::uint64_t offset, DWORD timeout_ms)

@@ -38,6 +38,7 @@ ERRATA: dict[str, dict[str, tuple[str, ...]]] = {
     "freed-in-flight": _by_program("E8", "T8", "P7 P10", "F4", "F19 F22", "N28 N16"),
     "frame-left": _by_program("E8", "T8", "P15", "F4", "F4", "N28"),
     "double-free": _by_program("P7", "P7", "P7 P4", "F22", "F22", "N16"),
+    "written-after-free": _by_program("P7", "P7", "P7 P4", "F22", "F22", "N16"),
     "wrong-delete": _by_program("P6", "P6", "P6", "F15", "F15", "N18"),
     "reused-in-flight": _by_program("E8", "T8", "P7", "F4", "F22", "N16"),
     "abandoned": _by_program("E8", "T8 T9", "P10 P7", "F4", "F19", "N28"),

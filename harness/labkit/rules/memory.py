@@ -104,6 +104,26 @@ def double_free(case: Case) -> Iterator[Sighting]:
             yield seen(f"{case.thread_name(note.thread)} freed the memory{of} a second time.", note, *users[-1:])
 
 
+@rule("written-after-free")
+def written_after_free(case: Case) -> Iterator[Sighting]:
+    """Nobody touches context or buffer after they were freed."""
+    frees = {note.facts.get("block", ""): note for note in case.trace.notes if note.word == "free"}
+    for note in case.trace.notes:
+        block = note.facts.get("block", "")
+        users = [request for request in case.trace.requests if block in request.blocks]
+        free = frees.get(block)
+        if note.word != "written-after-free" or not users or free is None:
+            continue
+        if any(request.is_in_flight_at(free.at) for request in users):
+            continue  # then it was the kernel, and freed-in-flight tells of it
+        yield seen(
+            f"{case.thread_name(free.thread)} freed the memory of the request made by {case.told(users[-1].submit)}, "
+            "and somebody wrote to it afterwards.",
+            free,
+            users[-1].submit,
+        )
+
+
 @rule("wrong-delete")
 def wrong_delete(case: Case) -> Iterator[Sighting]:
     """Memory goes back the way it came: delete[] for new[], delete for new, free for malloc."""
