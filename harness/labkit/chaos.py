@@ -23,6 +23,9 @@ AT_ONCE = 8
 # So much fits on the way for sure: it may be sent before anything is read.
 FITS = 8 << 10
 
+# So much does not: who sends it and does not read is sent to until nothing more goes.
+MORE_THAN_FITS = 4 << 20
+
 # A storm's clients do not wait to be accepted, but the queue of those who are to be has an end.
 MOST_UNSERVED = 100
 
@@ -131,15 +134,6 @@ def byte_by_byte(guest: Guest, dice: random.Random) -> bool:
     return True
 
 
-def slow_reader(guest: Guest, dice: random.Random) -> bool:
-    """Much is sent, and all of it read only then."""
-    taken = guest.send_what_is_taken(dice.randbytes(dice.randint(200_000, 500_000)))
-    guest.finish_sending()
-    guest.expect(taken)
-    guest.expect_end()
-    return True
-
-
 def half_closer(guest: Guest, dice: random.Random) -> bool:
     """All is sent and the sending finished, while the answer is still on its way."""
     data = dice.randbytes(dice.randint(0, 40_000))
@@ -168,26 +162,27 @@ def leaving(guest: Guest, dice: random.Random) -> bool:
 
 
 def vanishing(guest: Guest, dice: random.Random) -> bool:
-    """Much is sent and nothing read; gone while it is being sent to."""
-    guest.send_what_is_taken(dice.randbytes(4 << 20))
-    if dice.random() < 0.5:
-        guest.reset()
-    return False
+    """Much is sent and nothing read; gone while it is being sent to, with a reset or as if in order."""
+    guest.send_what_is_taken(dice.randbytes(MORE_THAN_FITS))
+    return leaving(guest, dice)
 
 
-# How many of each are in a crowd. Those who never send at all come on top.
+# How many of each are in a crowd.
 CROWD: dict[Callable[[Guest, random.Random], bool], int] = {
     polite: 30,
     byte_by_byte: 10,
-    slow_reader: 3,
     half_closer: 20,
     resetting: 20,
     leaving: 20,
-    vanishing: 3,
+    vanishing: 2,
 }
-SILENT = 14
-STUCK = 2
-TALKERS = 4
+
+# And those who are there while the others come and go.
+SILENT = 14  # never send
+SLOW_READERS = 2  # send much, and read when nearly everybody has gone
+LATE_VANISHERS = 2  # send much, read nothing and vanish when half of the others have gone
+STUCK = 2  # send much and never read
+TALKERS = 4  # speak when the Ctrl-C comes
 
 
 @dataclass
@@ -237,20 +232,45 @@ class Crowd:
             guest.socket.close()
 
     def live(self) -> None:
-        """Every client of the crowd comes, and all but the silent ones go. Beside them one goes on speaking, and is
-        answered each time."""
-        self._silent = [self._guest() for _ in range(SILENT // 2)]
+        """Every client of the crowd comes, and all but those go who are still to be there at the end. Beside them one goes
+        on speaking, and is answered each time."""
+        steady = self._guest()
+        self._silent = [self._guest() for _ in range(SILENT)]
+        self._stuck = [self._guest() for _ in range(STUCK)]
+        late = [self._guest() for _ in range(LATE_VANISHERS)]
+        for guest in (*self._stuck, *late):
+            guest.send_what_is_taken(self._dice.randbytes(MORE_THAN_FITS))
+        slow = [self._slow_reader() for _ in range(SLOW_READERS)]
         lives = [behave for behave, count in CROWD.items() for _ in range(count)]
         self._dice.shuffle(lives)
-        steady = self._guest()
         futures = [self._pool.submit(self._live, behave, self._dice.getrandbits(32)) for behave in lives]
         for number, future in enumerate(as_completed(futures)):
             future.result()
             self._expect_answer(steady, number)
+            if number == len(futures) // 2:
+                for guest in late:
+                    leaving(guest, self._dice)
+                    guest.socket.close()
+        for guest, owed in slow:
+            self._read_late(guest, owed)
         steady.finish_sending()
         steady.expect_end()
         self._served.append(steady)
-        self._silent += [self._guest() for _ in range(SILENT - len(self._silent))]
+
+    def _slow_reader(self) -> tuple[Guest, bytes]:
+        """One that has sent much. Second: what it is owed."""
+        guest = self._guest(receive_buffer=4096)
+        owed = guest.send_what_is_taken(self._dice.randbytes(self._dice.randint(400_000, 800_000)))
+        guest.finish_sending()
+        return guest, owed
+
+    def _read_late(self, guest: Guest, owed: bytes) -> None:
+        try:
+            guest.expect(owed)
+            guest.expect_end()
+        except Wronged as wronged:
+            raise Wronged(f"a client that reads late: {wronged}", ("N15", "N38")) from wronged
+        self._served.append(guest)
 
     def _guest(self, *, receive_buffer: int = 0) -> Guest:
         guest = Guest(self._port, receive_buffer=receive_buffer)
@@ -258,7 +278,7 @@ class Crowd:
         return guest
 
     def _live(self, behave: Callable[[Guest, random.Random], bool], seed: int) -> None:
-        with self._guest(receive_buffer=4096 if behave is slow_reader else 0) as guest:
+        with self._guest() as guest:
             try:
                 if behave(guest, random.Random(seed)):
                     self._served.append(guest)
@@ -273,16 +293,13 @@ class Crowd:
             raise Wronged(f"a client that does no harm: {wronged}", ("N31", "N13")) from wronged
 
     def be_in_the_middle(self) -> None:
-        """When this returns, some are stuck with what they do not read, and some are speaking until the server ends."""
-        for _ in range(STUCK):
-            stuck = self._guest()
-            stuck.send_what_is_taken(self._dice.randbytes(4 << 20))
-            self._stuck.append(stuck)
-        speaking = threading.Barrier(TALKERS + 1)
+        """When this returns, some are speaking, and go on until the server ends."""
         talkers = [self._guest() for _ in range(TALKERS)]
+        for number, talker in enumerate(talkers):
+            self._expect_answer(talker, number)
+        speaking = threading.Barrier(TALKERS + 1)
         self._talkers = [self._pool.submit(_talk, talker, speaking) for talker in talkers]
-        with contextlib.suppress(threading.BrokenBarrierError):  # then one of them tells why
-            speaking.wait(2 * patience.seconds())
+        speaking.wait()
 
     def who_saw_no_end(self) -> list[str]:
         """After the server's end: those to whom it does not show."""
@@ -302,15 +319,11 @@ class Crowd:
 
 def _talk(guest: Guest, speaking: threading.Barrier) -> bool:
     """Speaks until the server ends it. True if it did."""
-    try:
-        guest.expect_echo(b"first")
-        speaking.wait(2 * patience.seconds())
-    except BaseException:
-        speaking.abort()
-        raise
     message = bytes(3000)
-    while guest.echo(message):
-        pass
+    came = guest.echo(message)
+    speaking.wait()
+    while came:
+        came = guest.echo(message)
     return not guest.gave_up
 
 
