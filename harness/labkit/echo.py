@@ -37,7 +37,7 @@ class EchoServer:
         words = ("--port", str(port), *arguments)
         program = Program(executable("iocp_network"), *words, inject=inject)
         program.wait_for(is_listening)
-        if program.process.poll() is not None and may_be_a_failed_start(program.wait(1)):
+        if not is_listening(program.text()) and may_be_a_failed_start(program.wait(1)):
             program = Program(executable("iocp_network"), *words, inject=inject)
             program.wait_for(is_listening)
         self._adopt(program)
