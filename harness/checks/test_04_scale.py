@@ -22,9 +22,6 @@ from labkit.verdict import expect_exit_code, reject, reject_unless
 from single_read import BLOCK, pattern, write_sparse
 from test_04_iocp_files import Outcomes, expect_blocks, expect_few_workers, patterned, report_of, shown
 
-# The finest step in which the system tells processor time: 10 ms on Linux, 15.6 ms on Windows.
-CLOCK_STEP_S = 0.01
-
 
 class TestManyAtOnce:
     program: ClassVar[str] = "iocp_files"
@@ -194,25 +191,6 @@ class TestWhatManyCost:
                 came=f"{calls:.1f} calls for each",
             )
 
-    @pytest.mark.plain
-    def test_many_reads_need_no_more_time_each(self, tmp_path: Path) -> None:
-        """Of 40,000 reads each takes no more processor time than each of 4000."""
-        few, many = 4000, 40_000
-        ratios: list[float] = []
-        # Its clock goes in steps, and what else the machine does slows a program down: one good attempt of three is
-        # enough, since work that grows with the number of reads shows in each of them.
-        for _ in range(3):
-            _, of_few = read_and_time(tmp_path, few)
-            result, of_many = read_and_time(tmp_path, many)
-            ratios.append((of_many / many) / (max(of_few, CLOCK_STEP_S) / few))
-            if ratios[-1] <= 3:
-                return
-        reject(
-            result,
-            expected=f"each of {many} reads takes at most 3 times the processor time of each of {few}",
-            came=", ".join(f"{ratio:.1f}" for ratio in ratios) + " times as much in three attempts",
-        )
-
 
 def resident_with_two_blocks(feeder: Feeder, block: int) -> int:
     """The memory of a program that has asked for two blocks, has reported one, and waits for the other."""
@@ -272,16 +250,6 @@ def read_small_blocks(folder: Path, count: int) -> Run:
     result = run(executable("iocp_files"), *small_blocks(folder, count))
     expect_small_blocks(result, count)
     return result
-
-
-def read_and_time(folder: Path, count: int) -> tuple[Run, float]:
-    """The same, and the processor time that the program has taken, as far as it was seen: all but its last moments."""
-    with Program(executable("iocp_files"), *small_blocks(folder, count)) as program:
-        process = psutil.Process(program.process.pid)
-        seconds = max(seen_until_its_end(program, lambda: sum(process.cpu_times()[:2])), default=0.0)
-        result = program.wait()
-    expect_small_blocks(result, count)
-    return result, seconds
 
 
 def calls_for_each(result: Run, reads: int) -> dict[str, float]:
