@@ -89,12 +89,12 @@ private:
     }
 
     enum class Started { in_flight, done, not_at_all };
+
     // Asks for the connection's next request. in_flight: it must not be touched any more, another worker may already
     // have taken its packet and freed it. done: at once, no packet will come, it is still ours. not_at_all: no packet
     // will come either, and it is closed already (N16).
     Started start(Connection& connection)
     {
-        const Connection::Doing doing = connection.doing;
         AcquireSRWLockShared(&gate_);
         const bool stopping = stopping_;
         const int error = stopping ? WSA_OPERATION_ABORTED : submit(connection);
@@ -103,10 +103,10 @@ private:
             return Started::in_flight;
         if (error == 0)
             return Started::done;
-        if (doing == Connection::Doing::accepting)
+        if (connection.doing == Connection::Doing::accepting)
             --connection.acceptor.waiting;
         if (!stopping)
-            lab::report(call_of(doing), static_cast<DWORD>(error));
+            lab::report(call_of(connection.doing), static_cast<DWORD>(error));
         close(connection);
         return Started::not_at_all;
     }
@@ -130,7 +130,8 @@ private:
         }
     }
 
-    // A request of this connection has ended. Goes on to its next receive, and starts that.
+    // A request of this connection has ended. Goes on to its next receive, and starts that. If the next message is here
+    // already, no packet will wake anybody for it: whoever puts it into the ready list goes on before it waits.
     void turn(Connection& connection)
     {
         Started started = Started::done;
@@ -139,8 +140,7 @@ private:
                 return;
             started = start(connection);
         } while (started == Started::done && connection.doing == Connection::Doing::sending);
-        if (started ==
-            Started::done) // no packet will wake anybody for it: whoever puts it there goes on before it waits
+        if (started == Started::done)
             ready_.push(connection);
     }
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from labkit import builder, judgement, paths, runtime
+from labkit.chaos import soak_times
 from labkit.errors import BuildFailed, HarnessError, Rejected
 from labkit.feeder import Feeder
 from labkit.subject import Recording, Subject, subjects_wanted, under_test
@@ -21,6 +22,14 @@ TEMPORARY.mkdir(parents=True, exist_ok=True)
 os.environ["PYTEST_DEBUG_TEMPROOT"] = str(TEMPORARY)
 
 _harness_failures: list[str] = []
+
+
+def pytest_configure() -> None:
+    """Wrong settings are told before anything is collected: as errors of collecting they would look like verdicts."""
+    try:
+        soak_times()
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 @pytest.fixture(scope="session", autouse=True)

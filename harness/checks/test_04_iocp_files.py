@@ -92,6 +92,36 @@ def expect_few_workers(result: Run, asked_for: int) -> None:
     )
 
 
+def expect_pipes_in_any_order(feeder: Feeder, count: int) -> None:
+    """One read pends on each of so many pipes, which are then fed in a random order: each is reported when it is fed,
+    while the others are still pending."""
+    pipes = [feeder.pipe() for _ in range(count)]
+    # Some 25 characters each: a thousand fit into a command line of Windows, which has 32,767 at most.
+    words = ["--blocks", "1", "--block", "64", "--depth", str(count), "--threads", "2", *(pipe.path for pipe in pipes)]
+    fed = [pattern(64, number << 8) for number in range(count)]
+    order = list(range(count))
+    random.Random(count).shuffle(order)
+    with Program(executable("iocp_files"), *words) as program:
+        for opened, pipe in enumerate(pipes):
+            if not pipe.wait_until_opened(program):
+                reject(program.wait(1), expected=f"{count} pipes opened", came=f"only {opened} are", errata=("F7",))
+        for number in order:
+            pipes[number].write(fed[number])
+            line = f"COMPLETE : {100 * (number + 1)}, {number + 1}, 64 : {hex_of(fed[number])}"
+            if program.wait_for_line(line) is None:
+                reject(
+                    program.wait(1),
+                    expected=f"{line}, while the others are still pending",
+                    came="no such line",
+                    errata=("F19",),
+                )
+        result = program.wait()
+    for pipe in pipes:
+        pipe.close()
+    expect_blocks(result, {(100 * (i + 1), i + 1): data for i, data in enumerate(fed)})
+    expect_few_workers(result, 2)
+
+
 class TestFourReads:
     program: ClassVar[str] = "four_reads"
 
@@ -287,26 +317,7 @@ class TestIocpFiles:
 
     def test_fifty_pipes_answer_in_any_order(self, feeder: Feeder) -> None:
         """Fifty reads pend at once on two workers; each is reported as it comes, in whatever order that is."""
-        pipes = [feeder.pipe() for _ in range(50)]
-        words = ["--blocks", "1", "--depth", "50", "--threads", "2", *(pipe.path for pipe in pipes)]
-        order = list(range(50))
-        random.Random(4).shuffle(order)
-        with Program(executable("iocp_files"), *words) as program:
-            for pipe in pipes:
-                pipe.wait_until_opened(program)
-            for number in order:
-                pipes[number].write(pattern(64, number << 8))
-                line = f"COMPLETE : {100 * (number + 1)}, {number + 1}, 64 : {hex_of(pattern(64, number << 8))}"
-                if program.wait_for_line(line) is None:
-                    reject(
-                        program.wait(1),
-                        expected=f"{line}, while the others are still pending",
-                        came="no such line",
-                        errata=("F19",),
-                    )
-            result = program.wait()
-        expect_blocks(result, {(100 * (i + 1), i + 1): pattern(64, i << 8) for i in range(50)})
-        expect_few_workers(result, 2)
+        expect_pipes_in_any_order(feeder, 50)
 
     def test_a_peer_that_goes_away_midway(self, feeder: Feeder) -> None:
         """With one request at a time, a pipe that breaks midway fails the reads that are left: pending or refused."""

@@ -1,7 +1,6 @@
 """Stage 4 with many reads: a thousand of them at once, whole files in bounded memory, and what one of many costs."""
 
 import contextlib
-import random
 import subprocess
 import time
 from collections import Counter
@@ -20,7 +19,7 @@ from labkit.stages import executable
 from labkit.trace import Trace, read_trace
 from labkit.verdict import expect_exit_code, reject, reject_unless
 from single_read import BLOCK, pattern, write_sparse
-from test_04_iocp_files import Outcomes, expect_blocks, expect_few_workers, patterned, report_of, shown
+from test_04_iocp_files import Outcomes, expect_blocks, expect_pipes_in_any_order, patterned, report_of, shown
 
 
 class TestManyAtOnce:
@@ -34,36 +33,6 @@ class TestManyAtOnce:
     def test_a_thousand_pipes_answer_in_any_order(self, feeder: Feeder) -> None:
         """A thousand reads pend at once on two workers; each is reported as it comes, in whatever order that is."""
         expect_pipes_in_any_order(feeder, 1000)
-
-
-def expect_pipes_in_any_order(feeder: Feeder, count: int) -> None:
-    """One read pends on each of so many pipes, which are then fed in a random order: each is reported when it is fed,
-    while the others are still pending."""
-    pipes = [feeder.pipe() for _ in range(count)]
-    # Some 25 characters each: a thousand fit into a command line of Windows, which has 32,767 at most.
-    words = ["--blocks", "1", "--block", "64", "--depth", str(count), "--threads", "2", *(pipe.path for pipe in pipes)]
-    fed = [pattern(64, number << 8) for number in range(count)]
-    order = list(range(count))
-    random.Random(count).shuffle(order)
-    with Program(executable("iocp_files"), *words) as program:
-        for opened, pipe in enumerate(pipes):
-            if not pipe.wait_until_opened(program):
-                reject(program.wait(1), expected=f"{count} pipes opened", came=f"only {opened} are", errata=("F7",))
-        for number in order:
-            pipes[number].write(fed[number])
-            line = f"COMPLETE : {100 * (number + 1)}, {number + 1}, 64 : {hex_of(fed[number])}"
-            if program.wait_for_line(line) is None:
-                reject(
-                    program.wait(1),
-                    expected=f"{line}, while the others are still pending",
-                    came="no such line",
-                    errata=("F19",),
-                )
-        result = program.wait()
-    for pipe in pipes:
-        pipe.close()
-    expect_blocks(result, {(100 * (i + 1), i + 1): data for i, data in enumerate(fed)})
-    expect_few_workers(result, 2)
 
 
 # ---------------------------------------------------------------- how many may be in flight

@@ -4,31 +4,21 @@ By default this takes seconds. For a longer run set LAB_SOAK in the environment:
 each time drawn from another seed (0 to N-1), and the storm has N times as many clients.
 """
 
-import os
 from typing import ClassVar
 
 import pytest
 
 from labkit import patience
-from labkit.chaos import Crowd, Wronged, connected, most_open_files, storm
+from labkit.chaos import Crowd, Wronged, connected, most_open_files, soak_times, storm
 from labkit.echo import EchoServer
-from labkit.errors import HarnessError
 from labkit.verdict import reject, reject_unless
 from test_05_iocp_network import PROGRAM, expect_clean_end, expect_end
-
-
-def times() -> int:
-    """How many times the usual work is asked for."""
-    word = os.environ.get("LAB_SOAK", "1")
-    if not word.isascii() or not word.isdigit() or int(word) == 0:
-        raise HarnessError(f"LAB_SOAK must be a number from 1, and is {word!r}")
-    return int(word)
 
 
 FOR_MANY = ("--idle-seconds", "0", "--max-connections", "10000")
 
 STORM = 200
-GREAT_STORM = 20_000 * times()
+GREAT_STORM = 20_000 * soak_times()
 WARM_UP = 1000
 MOST_GROWTH = 2 << 20
 
@@ -41,7 +31,7 @@ TO_CLOSE_MANY = 5  # times the usual patience: Wine looks at every request there
 class TestSoak:
     program: ClassVar[str] = PROGRAM
 
-    @pytest.mark.parametrize("seed", range(times()), ids=lambda seed: f"seed {seed}")
+    @pytest.mark.parametrize("seed", range(soak_times()), ids=lambda seed: f"seed {seed}")
     def test_all_sorts_of_clients(self, seed: int) -> None:
         """Silent, slow, rude and vanishing clients cost nobody else a byte, and Ctrl-C in their midst ends it well."""
         asked = f"the crowd of seed {seed}"

@@ -6,6 +6,7 @@ fault; every other exception is the harness's.
 """
 
 import contextlib
+import os
 import random
 import socket
 import threading
@@ -16,6 +17,7 @@ from types import TracebackType
 
 from labkit import patience
 from labkit.echo import Client, Totals, first_difference
+from labkit.errors import HarnessError
 
 # How many clients of a crowd are at work at once, beside those that only sit there.
 AT_ONCE = 8
@@ -31,6 +33,14 @@ MOST_UNSERVED = 100
 
 # Clients of one source address, which has some ten thousand ports, each taken for a minute after its connection.
 CLIENTS_OF_ADDRESS = 1000
+
+
+def soak_times() -> int:
+    """How many times the usual crowd and storm are asked for, by LAB_SOAK."""
+    word = os.environ.get("LAB_SOAK", "1")
+    if not word.isascii() or not word.isdigit() or int(word) == 0:
+        raise HarnessError(f"LAB_SOAK must be a number from 1, and is {word!r}")
+    return int(word)
 
 
 class Wronged(Exception):

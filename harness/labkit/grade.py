@@ -174,6 +174,8 @@ def _summarise(submissions: list[Submission], results: list[CheckResult]) -> Non
             verdict = f"no verdict: the harness could not do its job in {counts['harness']} checks"
         elif counts["rejected"]:
             verdict = f"REJECTED by {counts['rejected']} of {len(mine)} checks"
+        elif not mine:
+            verdict = "not asked: no check of that name is for it"
         else:
             verdict = f"accepted, {counts['passed']} checks"
         ui.say(f"{submission.source.name} ({submission.program}): {verdict}")

@@ -43,9 +43,9 @@ def rows_for(found: list[tuple[Finding, str]]) -> list[tuple[str, str]]:
     return rows
 
 
-def verdict_of(recording: Recording, rejected: Rejected | None, name: str) -> Rejected | None:
-    """The check's own verdict, with what the traces add to it; or theirs alone; or None: all is well. `name`: the
-    check's, for the picture of the run that it is about."""
+def verdict_of(recording: Recording, rejected: Rejected | None, check: str) -> Rejected | None:
+    """The check's own verdict, with what the traces add to it; or theirs alone; or None: all is well. `check`: its
+    name, for the picture of the run that it is about."""
     shown: RecordedRun | None = None
     shows: list[tuple[Finding, str]] = []
     errata: list[str] = []
@@ -59,7 +59,7 @@ def verdict_of(recording: Recording, rejected: Rejected | None, name: str) -> Re
     rows = list(rejected.rows) if rejected else []
     if shown is not None:
         rows += ([] if rejected else [("asked", shown.command)]) + rows_for(shows)
-    rows += _picture(recording, shown, shows, name)
+    rows += _picture(recording, shown, shows, check)
     before = rejected.errata if rejected else ()
     names = list(dict.fromkeys([*before, *errata]))
     new = [name for name in names if name not in before][:MOST_FINDINGS]
@@ -67,7 +67,7 @@ def verdict_of(recording: Recording, rejected: Rejected | None, name: str) -> Re
 
 
 def _picture(
-    recording: Recording, run: RecordedRun | None, found: list[tuple[Finding, str]], name: str
+    recording: Recording, run: RecordedRun | None, found: list[tuple[Finding, str]], check: str
 ) -> list[tuple[str, str]]:
     """A row with the picture of that run, at the moment that was found; of the last run, if nothing was found in any."""
     drawn = [one for one in recording.runs if one.trace.exists()]
@@ -79,7 +79,7 @@ def _picture(
         return []
     around = found[0][0].seq if found else None
     subject = recording.subject
-    file = FOLDER / (re.sub(r"[^\w.~-]+", "-", f"{subject.key}-{name}") + ".html")
+    file = FOLDER / (re.sub(r"[^\w.~-]+", "-", f"{subject.key}-{check}") + ".html")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(picture_of(subject.executable, trace, run.command, around).html(), encoding="utf-8")
     return [("picture", f"{file.relative_to(paths.ROOT)}{f'#seq-{around}' if around else ''}")]

@@ -3,6 +3,7 @@
 import re
 import shutil
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from labkit import builder, paths, ui
-from labkit.errata import Erratum, Wrong, catalogue
+from labkit.errata import Edit, Erratum, Wrong, catalogue
 from labkit.errors import HarnessError
 from labkit.graded import FOLDER, Built, build_graded
 from labkit.grading import CheckResult, check_files, run_checks
@@ -66,22 +67,29 @@ def edited_copy(erratum: Erratum, wrong: Wrong, folder: Path) -> Path:
 
     Raises HarnessError if the source has moved on and an edit no longer finds its place.
     """
+    told = f"{erratum.id}; mend harness/errata/{erratum.stage}.toml"
+    return copy_with_edits(wrong.program, wrong.edits, folder, told)
+
+
+def copy_with_edits(program: str, edits: Iterable[Edit], folder: Path, told: str) -> Path:
+    """As edited_copy, for any edits; `told`: whose they are, if one does not find its place."""
     folder = folder / "source"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for file in (paths.ROOT / stage_named(wrong.program).folder).glob("*.[ch]pp"):
+    stage = stage_named(program).folder
+    for file in (paths.ROOT / stage).glob("*.[ch]pp"):
         if not file.stem.endswith("_test"):
             shutil.copy2(file, folder / file.name)
-    for edit in wrong.edits:
+    for edit in edits:
         target = folder / edit.file
         text = target.read_text(encoding="utf-8") if target.exists() else ""
         if text.count(edit.find) != 1:
             raise HarnessError(
-                f"{erratum.id}: this must stand once in {erratum.stage}/{edit.file}, and stands there "
-                f"{text.count(edit.find)} times; mend harness/errata/{erratum.stage}.toml:\n{edit.find}"
+                f"this must stand once in {stage}/{edit.file}, and stands there {text.count(edit.find)} times "
+                f"({told}):\n{edit.find}"
             )
         target.write_text(text.replace(edit.find, edit.replace), encoding="utf-8")
-    return folder / ("four_reads.cpp" if wrong.program == "four_reads" else "main.cpp")
+    return folder / ("four_reads.cpp" if program == "four_reads" else "main.cpp")
 
 
 def build_wrong_programs(wanted: list[tuple[Erratum, Wrong]]) -> list[Proof]:

@@ -2,6 +2,7 @@
 #include "call.hpp"
 #include "hooks.hpp"
 #include "requests.hpp"
+#include "unwanted_packets.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -41,7 +42,7 @@ struct Dequeues : FailsWithFalse {
         do {
             SetLastError(call.error_before);
             taken = real(port, bytes, key, request, ms);
-        } while (taken && request != nullptr && is_swallowed(*request));
+        } while (taken && request != nullptr && is_unwanted(*request));
         if (request != nullptr && *request != nullptr)
             observe(*request);
         return taken;
@@ -72,7 +73,7 @@ struct DequeuesMany : FailsWithFalse {
             if (!taken)
                 return taken;
             const auto* const end = std::remove_if(entries, entries + *count, [](const OVERLAPPED_ENTRY& entry) {
-                return static_cast<LONG>(entry.Internal) >= 0 && is_swallowed(entry.lpOverlapped);
+                return static_cast<LONG>(entry.Internal) >= 0 && is_unwanted(entry.lpOverlapped);
             });
             *count = static_cast<ULONG>(end - entries);
         } while (*count == 0);

@@ -3,6 +3,7 @@
 #include "files_on_ports.hpp"
 #include "statuses.hpp"
 #include "threads.hpp"
+#include "unwanted_packets.hpp"
 
 #include <utility>
 
@@ -28,13 +29,6 @@ struct Request {
     Attempt later;
 };
 
-// A packet of a request that the program was told is done, on a file that sends none then.
-struct UnwantedPacket {
-    UnwantedPacket* next; // the pool's
-    UnwantedPacket* in_bucket;
-    const OVERLAPPED* request;
-};
-
 constexpr std::size_t buckets = 1024;
 constinit SRWLOCK lock = SRWLOCK_INIT;
 constinit Pool<Request> pool{};
@@ -42,13 +36,10 @@ constinit Request* by_address[buckets]{};
 constinit Request* newest = nullptr;
 constinit std::atomic<int> put_off_count{0};
 constinit std::atomic<int> dequeues_under_way{0};
-constinit Pool<UnwantedPacket> unwanted_pool{};
-constinit UnwantedPacket* unwanted_packets[buckets]{};
 
-template <typename Entry>
-Entry*& bucket_of(Entry* (&table)[buckets], const OVERLAPPED* request) noexcept
+Request*& bucket_of(const OVERLAPPED* request) noexcept
 {
-    return table[reinterpret_cast<std::uintptr_t>(request) / 16 % buckets];
+    return by_address[reinterpret_cast<std::uintptr_t>(request) / 16 % buckets];
 }
 
 HANDLE event_of(const OVERLAPPED* request) noexcept
@@ -56,7 +47,7 @@ HANDLE event_of(const OVERLAPPED* request) noexcept
     return reinterpret_cast<HANDLE>(reinterpret_cast<std::uintptr_t>(request->hEvent) & ~std::uintptr_t{1});
 }
 
-// The low bit of hEvent does.
+// The low bit of hEvent says so.
 bool keeps_packet_away(const OVERLAPPED* request) noexcept
 {
     return (reinterpret_cast<std::uintptr_t>(request->hEvent) & 1U) != 0;
@@ -88,7 +79,7 @@ void begin(std::uint64_t sequence, const Submit& submit) noexcept
     Request* const fresh = pool.take();
     if (fresh == nullptr)
         return;
-    Request*& bucket = bucket_of(by_address, submit.request);
+    Request*& bucket = bucket_of(submit.request);
     *fresh = {};
     fresh->in_bucket = bucket;
     fresh->older = newest;
@@ -111,7 +102,7 @@ void begin(std::uint64_t sequence, const Submit& submit) noexcept
 
 Request** find(const OVERLAPPED* address, std::uint64_t sequence) noexcept
 {
-    for (Request** at = &bucket_of(by_address, address); *at != nullptr; at = &(*at)->in_bucket)
+    for (Request** at = &bucket_of(address); *at != nullptr; at = &(*at)->in_bucket)
         if ((*at)->submit.request == address && (sequence == 0 || (*at)->sequence == sequence))
             return at;
     return nullptr;
@@ -221,16 +212,6 @@ void put_off(std::uint64_t sequence, const Submit& submit, const Attempt& later,
         os().close_handle(thread);
 }
 
-void swallow_packet_of(const OVERLAPPED* request) noexcept
-{
-    const Lock guard(lock);
-    if (UnwantedPacket* const fresh = unwanted_pool.take()) {
-        UnwantedPacket*& bucket = bucket_of(unwanted_packets, request);
-        *fresh = {nullptr, bucket, request};
-        bucket = fresh;
-    }
-}
-
 // Waits until the kernel is done with it. Looks again and again, since no event and no packet may be used up here.
 DWORD wait_until_done(std::uint64_t sequence, const Submit& submit, bool skips) noexcept
 {
@@ -286,14 +267,14 @@ DWORD submit(const Call& call, const Submit& submit, Attempt now, const Attempt&
     case Action::complete: {
         const bool skips = port_of(submit.file).skips && !keeps_packet_away(submit.request);
         if (skips)
-            swallow_packet_of(submit.request); // before the call: a worker may be faster than its return
+            expect_unwanted_packet(submit.request); // before the call: a worker may be faster than its return
         SetLastError(call.error_before);
         error = now();
         const bool queues_packet = error == ERROR_IO_PENDING;
         if (queues_packet)
             error = wait_until_done(call.sequence, submit, skips);
         if (skips && !(queues_packet && error == ERROR_SUCCESS))
-            static_cast<void>(is_swallowed(submit.request)); // it sends none, or one that tells of a failure
+            static_cast<void>(is_unwanted(submit.request)); // it sends none, or one that tells of a failure
         SetLastError(error == ERROR_SUCCESS ? call.error_before : error);
         break;
     }
@@ -320,21 +301,6 @@ void observe_event(HANDLE event_or_file) noexcept
             remove(find(request->submit.request, request->sequence));
         request = older;
     }
-}
-
-bool is_swallowed(const OVERLAPPED* request) noexcept
-{
-    const KeepLastError keep;
-    const Lock guard(lock);
-    for (UnwantedPacket** at = &bucket_of(unwanted_packets, request); *at != nullptr; at = &(*at)->in_bucket) {
-        if ((*at)->request != request)
-            continue;
-        UnwantedPacket* const gone = *at;
-        *at = gone->in_bucket;
-        unwanted_pool.give_back(gone);
-        return true;
-    }
-    return false;
 }
 
 void start_for_object(HANDLE object, bool only_looks) noexcept

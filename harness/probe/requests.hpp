@@ -63,10 +63,6 @@ inline int as_socket_result(DWORD error) noexcept
 void observe(const OVERLAPPED* request) noexcept;
 void observe_event(HANDLE event_or_file) noexcept;
 
-// True once for a packet that the program must not see: its submit was made to succeed without one. To be asked only of
-// packets that tell of a success: a failure has its packet in every mode.
-bool is_swallowed(const OVERLAPPED* request) noexcept;
-
 // ---------------------------------------------------------------- somebody waits: requests put off are made now
 
 // `only_looks`: a wait of no length. The first look finds nothing yet; a program that polls gets on at the second.

@@ -13,8 +13,6 @@ from labkit.bench.reader import BlockSize, Reading
 from labkit.bench.report import Results, as_json, show
 from labkit.bench.wine_requests import REQUEST
 
-FIGURE = {name: figure for name, figure, _ in FIGURES}
-
 
 def a_round(ours: int, one_thread: int, two_threads: int) -> dict[str, Load]:
     """So many messages in two seconds each; the times follow from them."""
@@ -29,7 +27,7 @@ LEVEL = Level(50, [a_round(200, 50, 100), a_round(3000, 500, 1000), a_round(40, 
 def test_ratios_are_taken_within_a_round() -> None:
     """A round in which the machine was slow counts like any other: only what ran in the same round is compared."""
     assert LEVEL.better_peer == PEERS[1].name
-    ratio = LEVEL.ratio(FIGURE["messages/s"])
+    ratio = LEVEL.ratio(FIGURES["messages/s"])
     assert ratio.median == pytest.approx(3.0)
     assert (ratio.low, ratio.high) == (pytest.approx(2.5), pytest.approx(3.5))
 

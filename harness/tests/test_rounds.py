@@ -4,7 +4,6 @@ The contract does not ask for this, and a program with one packet for each reque
 packets where it can, so its worker must look at the port again and again, however much there is to do.
 """
 
-import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -12,9 +11,11 @@ import pytest
 
 from labkit import builder, paths
 from labkit.echo import EchoServer
+from labkit.errata import Edit
 from labkit.errors import HarnessError, Rejected
 from labkit.graded import FOLDER, build_graded
 from labkit.program import Run
+from labkit.prove import copy_with_edits
 from labkit.subject import Subject, under_test
 from labkit.trace import Trace, read_trace
 from labkit.trace_model import DEQUEUES
@@ -22,9 +23,7 @@ from labkit.verdict import expect_exit_code, reject_unless
 
 pytestmark = pytest.mark.skipif(builder.PRESET != "mingw", reason="the probe is built with mingw-w64")
 
-SOURCES = paths.ROOT / "05_iocp_network"
-BOUND = "for (int i = 0; i < turns; ++i)"
-NO_BOUND = "while (!ready_.empty())"
+NO_BOUND = Edit("iocp_network.hpp", "for (int i = 0; i < turns; ++i)", "while (!ready_.empty())")
 
 MOST_TURNS = 32  # what work() allows itself beside the packets of a round
 WITHOUT_PAUSE = bytes(256 << 10)
@@ -37,19 +36,6 @@ def built(source: Path, folder: Path) -> Path:
     if built.executable is None:
         raise HarnessError(f"{source} does not compile:\n{built.said}")
     return built.executable
-
-
-def edited_copy(folder: Path, find: str, replace: str) -> Path:
-    """A copy of the server's sources, in folder/source, with its mechanism edited. Returns the program's own file."""
-    copy = folder / "source"
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(SOURCES, copy, ignore=shutil.ignore_patterns("*_test.cpp"))
-    mechanism = copy / "iocp_network.hpp"
-    text = mechanism.read_text(encoding="utf-8")
-    if text.count(find) != 1:
-        raise HarnessError(f"{SOURCES.name}/{mechanism.name} has moved on: it no longer has this, once: {find}")
-    mechanism.write_text(text.replace(find, replace), encoding="utf-8")
-    return copy / "main.cpp"
 
 
 def most_turns(trace: Trace) -> int:
@@ -92,12 +78,12 @@ def expect_rounds(executable: Path) -> None:
 
 def test_the_server_looks_at_the_port_again_and_again() -> None:
     """Between two looks at the port there are at most 32 turns, and one for each packet, while a client sends much."""
-    expect_rounds(built(SOURCES / "main.cpp", FOLDER / "rounds" / "ours"))
+    expect_rounds(built(paths.ROOT / "05_iocp_network" / "main.cpp", FOLDER / "rounds" / "ours"))
 
 
 def test_a_server_that_does_not_is_seen() -> None:
     """Without that bound it goes on for as long as there is something to do, which is seen in its calls."""
     folder = FOLDER / "rounds" / "no_bound"
-    program = built(edited_copy(folder, BOUND, NO_BOUND), folder)
+    program = built(copy_with_edits("iocp_network", [NO_BOUND], folder, Path(__file__).name), folder)
     with pytest.raises(Rejected, match="turns more than packets"):
         expect_rounds(program)

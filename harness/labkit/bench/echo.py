@@ -10,13 +10,13 @@ from labkit.bench.load import Load, load
 CONNECTIONS = (1, 50, 500)
 ALL = (OURS, *PEERS)
 
-# What is compared, how it reads off a measurement, and whether more is better.
-FIGURES: tuple[tuple[str, Callable[[Load], float], bool], ...] = (
-    ("messages/s", lambda load: load.per_second, True),
-    ("p50", lambda load: load.p50_us, False),
-    ("p99", lambda load: load.p99_us, False),
-    ("longest", lambda load: load.max_us, False),
-)
+# What is compared, and how it reads off a measurement.
+FIGURES: dict[str, Callable[[Load], float]] = {
+    "messages/s": lambda load: load.per_second,
+    "p50": lambda load: load.p50_us,
+    "p99": lambda load: load.p99_us,
+    "longest": lambda load: load.max_us,
+}
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Level:
     @property
     def better_peer(self) -> str:
         """The peer's configuration with more messages a second."""
-        return max((peer.name for peer in PEERS), key=lambda name: self.spread(name, FIGURES[0][1]).median)
+        return max((peer.name for peer in PEERS), key=lambda name: self.spread(name, FIGURES["messages/s"]).median)
 
     def spread(self, name: str, figure: Callable[[Load], float]) -> Spread:
         return Spread.of([figure(loads[name]) for loads in self.rounds])

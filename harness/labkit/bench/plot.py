@@ -14,7 +14,7 @@ def svg(levels: list[Level]) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     )
-    shown = [(name, figure) for name, figure, _ in FIGURES if name != "p50"]
+    shown = [(name, figure) for name, figure in FIGURES.items() if name != "p50"]
     panels = []
     for name, figure in shown:
         groups = []

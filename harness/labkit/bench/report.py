@@ -10,6 +10,7 @@ from rich.table import Table
 
 from labkit.bench.contestants import OURS, PEERS
 from labkit.bench.echo import ALL, FIGURES, Level, Spread
+from labkit.bench.load import MESSAGE_BYTES
 from labkit.bench.memory import Memory
 from labkit.bench.reader import BlockSize
 
@@ -50,15 +51,13 @@ def _spread(spread: Spread) -> str:
 
 def _echo(results: Results) -> Table:
     rounds = len(results.levels[0].rounds) if results.levels else 0
-    title = (
-        f"echo, 64 bytes: medians of {rounds} rounds, times in microseconds; and ours over the better peer's, quartiles"
-    )
-    table = _table(title, "server", "clients", *(name for name, _, _ in FIGURES))
+    title = f"echo, {MESSAGE_BYTES} bytes: medians of {rounds} rounds, times in microseconds; and ours over the better peer's, quartiles"
+    table = _table(title, "server", "clients", *FIGURES)
     for level in results.levels:
         for contestant in ALL:
-            values = [_number(level.spread(contestant.name, figure).median) for _, figure, _ in FIGURES]
+            values = [_number(level.spread(contestant.name, figure).median) for figure in FIGURES.values()]
             table.add_row(contestant.name, str(level.connections), *values)
-        ratios = [_spread(level.ratio(figure)) for _, figure, _ in FIGURES]
+        ratios = [_spread(level.ratio(figure)) for figure in FIGURES.values()]
         table.add_row(f"  ours / {level.better_peer}", "", *ratios, style="bold", end_section=True)
     return table
 
@@ -101,7 +100,7 @@ def as_json(results: Results) -> dict[str, Any]:
                 "connections": level.connections,
                 "rounds": [{name: asdict(load) for name, load in loads.items()} for loads in level.rounds],
                 "better_peer": level.better_peer,
-                "ratios": {name: asdict(level.ratio(figure)) for name, figure, _ in FIGURES},
+                "ratios": {name: asdict(level.ratio(figure)) for name, figure in FIGURES.items()},
             }
             for level in results.levels
         ],

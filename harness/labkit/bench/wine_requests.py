@@ -9,9 +9,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from labkit import paths
+from labkit import paths, patience
 from labkit.bench.contestants import Contestant, serving
 from labkit.bench.load import load
+from labkit.errors import HarnessError
 from labkit.wine import Wine
 
 LOG = paths.BUILD / "bench" / "wine-requests.log"
@@ -46,6 +47,8 @@ def _counted(port: int, connections: int, measure_ms: int) -> tuple[int, Counter
 
 def _wait_until_quiet() -> None:
     """Until the server has seen all the clients off, and so writes no more."""
-    size = -1
+    size, deadline = -1, time.monotonic() + patience.seconds()
     while size != (size := LOG.stat().st_size):
-        time.sleep(0.3)
+        if time.monotonic() > deadline:
+            raise HarnessError("Wine's server has no end of requests although no client is there")
+        time.sleep(0.3)  # nothing signals that a log has stopped growing
