@@ -13,7 +13,7 @@ import pytest
 
 from labkit import patience
 from labkit.contract import SUFFIX, hex_of
-from labkit.feeder import Feeder
+from labkit.feeder import Feeder, resident_with_two_blocks
 from labkit.program import Program, Run, run
 from labkit.stages import executable
 from labkit.trace import Trace, read_trace
@@ -129,12 +129,14 @@ class TestWhatManyCost:
         block, depth, room = 65_536, 32, 8 << 20
         starts = {at: pattern(8, at) for at in range(0, 256 << 20, block)}
         write_sparse(tmp_path / "large.bin", 256 << 20, starts)
-        least = resident_with_two_blocks(feeder, block)
+        least = resident_with_two_blocks(feeder, executable("iocp_files"), block)
         words = ["--blocks", "0", "--block", str(block), *shown(tmp_path / "large.bin")]
         with Program(executable("iocp_files"), *words) as program:
             most = max(seen_until_its_end(program, program.resident_bytes), default=0)
             result = program.wait()
         expect_lines(result, [hex_of(data) for data in starts.values()], block)
+        if least is None:
+            reject(result, expected="COMPLETE : 100, ... for a block of a pipe", came="no such line", errata=("F19",))
         bound = depth * block + room
         reject_unless(
             most - least <= bound,
@@ -159,17 +161,6 @@ class TestWhatManyCost:
                 expected=f"at most {most:.1f} calls of {name} for each of {many} reads: {few} took {of_few[name]:.1f}",
                 came=f"{calls:.1f} calls for each",
             )
-
-
-def resident_with_two_blocks(feeder: Feeder, block: int) -> int:
-    """The memory of a program that has asked for two blocks, has reported one, and waits for the other."""
-    pipe = feeder.pipe()
-    with Program(executable("iocp_files"), "--blocks", "2", "--block", str(block), pipe.path) as program:
-        pipe.wait_until_opened(program)
-        pipe.write(pattern(block))  # so that the code for a whole read has been brought in
-        if program.wait_for_line("COMPLETE : ") is None:
-            reject(program.wait(1), expected="COMPLETE : 100, ...", came="no such line", errata=("F19",))
-        return program.resident_bytes()
 
 
 def seen_until_its_end(program: Program, look: Callable[[], float]) -> Iterator[float]:

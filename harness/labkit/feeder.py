@@ -4,6 +4,7 @@ import itertools
 import os
 import subprocess
 import time
+from pathlib import Path
 from types import TracebackType
 
 from labkit import paths, patience
@@ -89,3 +90,13 @@ class FedPipe:
 
     def close(self) -> None:
         self._feeder.tell(f"close {self._name}")
+
+
+def resident_with_two_blocks(feeder: Feeder, executable: Path, block: int) -> int | None:
+    """The memory of an iocp_files that has asked for two blocks of a pipe, has reported one, and waits for the other: what
+    it needs before it has read much. None if it never reports."""
+    pipe = feeder.pipe()
+    with Program(executable, "--blocks", "2", "--block", str(block), pipe.path) as program:
+        pipe.wait_until_opened(program)
+        pipe.write(bytes(block))  # so that the code for a whole read has been brought in
+        return program.resident_bytes() if program.wait_for_line("COMPLETE : ") is not None else None

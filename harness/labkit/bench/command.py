@@ -33,7 +33,7 @@ def parse(words: list[str]) -> argparse.Namespace:
 
 def bench_command(words: list[str]) -> int:
     options = parse(words)
-    builder.build("iocp_network", "iocp_files")
+    builder.build("iocp_network", "iocp_files", "pipe_feeder")
     builder.build_bench()
     results = Results()
     with processors_awake() if options.awake else contextlib.nullcontext():

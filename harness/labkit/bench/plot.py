@@ -43,6 +43,9 @@ def svg(levels: list[Level]) -> str:
 
 
 def _label(figure: str, value: float) -> str:
+    """No wider than a bar and the gap beside it."""
     if figure == "messages/s":
         return f"{value / 1000:.1f}k"
-    return f"{value / 1000:.1f} ms" if value >= 1000 else f"{value:.0f} µs"
+    if value >= 1_000_000:
+        return f"{value / 1_000_000:.1f}s"
+    return f"{value / 1000:.0f}ms" if value >= 10_000 else f"{value / 1000:.1f}ms"

@@ -14,6 +14,7 @@ from labkit import paths, runtime
 from labkit.bench.contestants import SYNC_READ
 from labkit.bench.echo import Spread
 from labkit.errors import HarnessError
+from labkit.feeder import Feeder, resident_with_two_blocks
 from labkit.stages import executable
 
 BLOCKS = (65536, 4096)
@@ -30,7 +31,7 @@ class Reading:
 class BlockSize:
     block_bytes: int
     file_bytes: int
-    start_bytes: int  # resident at most when the reader reads two blocks only
+    start_bytes: int  # resident when the reader has read one block
     rounds: list[tuple[Reading, Reading]]  # the reader's, and the loop's
 
     @property
@@ -48,16 +49,20 @@ class BlockSize:
 
 
 def measure(rounds: int, file_mib: int, told: Callable[[int, int], None]) -> list[BlockSize]:
-    with _file(file_mib) as file:
-        sizes = []
-        for block in BLOCKS:
-            start = _run(executable("iocp_files"), "--block", str(block), file=file)
-            sizes.append(BlockSize(block, file.stat().st_size, start.most_bytes, []))
+    with _file(file_mib) as file, Feeder() as feeder:
+        sizes = [BlockSize(block, file.stat().st_size, _start_bytes(feeder, block), []) for block in BLOCKS]
         for number in range(rounds):
             for size in sizes:
                 size.rounds.append(_round(size.block_bytes, file, reader_first=number % 2 == 0))
                 told(number * len(sizes) + sizes.index(size) + 1, rounds * len(sizes))
         return sizes
+
+
+def _start_bytes(feeder: Feeder, block: int) -> int:
+    resident = resident_with_two_blocks(feeder, executable("iocp_files"), block)
+    if resident is None:
+        raise HarnessError("iocp_files reports no block of a pipe")
+    return resident
 
 
 def _round(block: int, file: Path, *, reader_first: bool) -> tuple[Reading, Reading]:
