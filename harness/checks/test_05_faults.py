@@ -20,6 +20,7 @@ from labkit.verdict import expect_exit_code, reject, reject_unless
 from test_05_iocp_network import PROGRAM, expect_clean_end, expect_echo, expect_end, some_bytes
 
 WORDS = ("--port", "0", "--threads", "2")
+NETNAME_DELETED = 64  # what Windows says of a connection that was reset
 
 
 # Two listeners, and the few accepts that a server wants to have outstanding on each. How long it served plays no part.
@@ -142,26 +143,46 @@ class TestFaults:
     @pytest.mark.traced
     def test_a_refused_receive(self) -> None:
         """A receive that is refused ends that connection and no other, and nothing is left of it."""
-        call = self._receiving_call()
-        with EchoServer(inject=f"{call} 1 fail 10055") as server:
-            with server.connect() as victim:
-                expect_end(server, victim, when="when its receive is refused", errata=("N16",))
-            with server.connect() as other:
-                expect_echo(server, other, b"still here", errata=("N16",))
-            result = server.stop()
-        expect_clean_end(result)
+        call = next((c.name for c in self._trace_of_a_message().named("WSARecv", "ReadFile", "recv")), "WSARecv")
+        result = self._expect_end_of_one(f"{call} 1 fail 10055", b"", when="when its receive is refused")
         self._expect_named(result, call, ("N16",))
 
+    @pytest.mark.traced
+    def test_a_refused_send(self) -> None:
+        """A send that is refused ends that connection and no other, and nothing is left of it."""
+        for call in self._trace_of_a_message().named("WSASend", "send")[:1]:  # WriteFile writes to stdout too
+            result = self._expect_end_of_one(f"{call.name} 1 fail 10055", b"hello", when="when its send is refused")
+            self._expect_named(result, call.name, ("N16",))
+
+    @pytest.mark.traced
+    def test_a_send_that_fails_later(self) -> None:
+        """A send that was accepted and fails later ends that connection and no other, and nothing is left of it."""
+        if any(request.submit.name == "WSASend" for request in self._trace_of_a_message().requests):
+            inject = f"WSASend 1 fail-completion {NETNAME_DELETED}"
+            self._expect_end_of_one(inject, b"hello", when="when its send has failed")
+
     @staticmethod
-    def _receiving_call() -> str:
-        """What this program receives by: WSARecv, or one of the others that can."""
+    def _trace_of_a_message() -> Trace:
+        """Of a run with one client and one message: it shows by which calls this program moves bytes."""
         with EchoServer() as server:
             with server.connect() as client:
                 expect_echo(server, client, b"hello")
             result = server.stop()
         assert result.trace is not None
-        calls = read_trace(result.trace).named("WSARecv", "ReadFile", "recv")
-        return calls[0].name if calls else "WSARecv"
+        return read_trace(result.trace)
+
+    @staticmethod
+    def _expect_end_of_one(inject: str, sent: bytes, *, when: str) -> Run:
+        """The fault strikes the first of two clients."""
+        with EchoServer(inject=inject) as server:
+            with server.connect() as victim:
+                victim.send(sent)
+                expect_end(server, victim, when=when, errata=("N16",))
+            with server.connect() as other:
+                expect_echo(server, other, b"still here", errata=("N16",))
+            result = server.stop()
+        expect_clean_end(result)
+        return result
 
     @pytest.mark.traced
     def test_a_refused_accept(self) -> None:
