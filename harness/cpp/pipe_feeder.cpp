@@ -1,5 +1,5 @@
 // pipe_feeder: the far end of named pipes, steered by lines on stdin, so that a check decides when a read has data,
-// stays without, or loses its peer. One answer on stdout for each line:
+// stays without, or loses its peer. It says `ready` on stdout, and then gives one answer for each line:
 //
 //     create NAME        -> created NAME      makes \\.\pipe\NAME, one instance, byte mode
 //     connect NAME MS    -> connected NAME    a program has opened it
@@ -114,6 +114,7 @@ const char* carry_out(Pipes& pipes, const std::string& verb, const std::string& 
 int wmain()
 {
     Pipes pipes;
+    lab::print_line("ready");
     for (std::string line; std::getline(std::cin, line);) {
         std::istringstream words(line);
         std::string verb;

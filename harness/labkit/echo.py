@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from labkit import patience
-from labkit.program import Program, Run, may_be_a_failed_start
+from labkit.program import Program, Run
 from labkit.stages import executable
 from labkit.verdict import reject
 
@@ -37,9 +37,6 @@ class EchoServer:
         words = ("--port", str(port), *arguments)
         program = Program(executable("iocp_network"), *words, inject=inject)
         program.wait_for(is_listening)
-        if not is_listening(program.text()) and may_be_a_failed_start(program.wait(1)):
-            program = Program(executable("iocp_network"), *words, inject=inject)
-            program.wait_for(is_listening)
         self._adopt(program)
 
     @classmethod

@@ -28,7 +28,9 @@ class Feeder:
 
     def __init__(self) -> None:
         self._program = Program(paths.PIPE_FEEDER, stdin=subprocess.PIPE)
-        self._answers = 0
+        if self._program.wait_for_line("ready") is None:
+            raise HarnessError(f"the pipe feeder did not start: {self._program.text('stderr')}")
+        self._answers = 1
         self._names = (f"lab-{os.getpid()}-{number}" for number in itertools.count(1))
 
     def __enter__(self) -> "Feeder":
@@ -76,7 +78,7 @@ class FedPipe:
         """True once the program has opened the pipe; False when it has ended, or hangs, without having done so."""
         deadline = time.monotonic() + patience.seconds()
         while self._feeder.tell(f"connect {self._name} 100") == "waiting":
-            if program.process.poll() is not None or time.monotonic() > deadline:
+            if program.has_ended() or time.monotonic() > deadline:
                 return False
         return True
 

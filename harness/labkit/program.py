@@ -1,5 +1,6 @@
 """Running one program: bounded, line by line, and never left behind."""
 
+import contextlib
 import os
 import re
 import subprocess
@@ -57,28 +58,38 @@ class Program:
         it tells the program that there are; 0: the truth. `judged`: its trace is judged when the check has passed.
         `environment`: of another Wine than the lab's."""
         self.command = " ".join([executable.name, *(_quoted(a) for a in arguments)])
-        if not executable.exists():
-            raise _is_missing(executable, self.command)
+        self._executable, self._arguments, self._stdin = executable, arguments, stdin
+        self._judged = judged
+        self._environment = (environment or runtime.environment()) | {
+            "LAB_INJECT": inject,
+            "LAB_PROCESSORS": str(processors),
+        }
         self._changed = threading.Condition()
-        self._output: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
         self._ended_because = ""
-        self._record = self._new_record(executable, judged)
+        self._may_start_again = runtime.STARTS_CAN_FAIL_SILENTLY
+        self._start()
+
+    def _start(self) -> None:
+        if not self._executable.exists():
+            raise _is_missing(self._executable, self.command)
+        self._output: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
+        self._record = self._new_record()
         self._mark = subject.next_mark()
-        environment = (environment or runtime.environment()) | {runtime.RUN_MARK: self._mark}
+        environment = self._environment | {runtime.RUN_MARK: self._mark}
         if self._record is not None:
-            environment |= {"LAB_TRACE": runtime.path_for_program(self._record.trace), "LAB_INJECT": inject}
-            environment |= {"LAB_PROCESSORS": str(processors)}
+            environment["LAB_TRACE"] = runtime.path_for_program(self._record.trace)
         try:
             self.process = subprocess.Popen(
-                runtime.command(executable, *arguments),
+                runtime.command(self._executable, *self._arguments),
                 env=environment,
-                stdin=stdin,
+                stdin=self._stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 **runtime.START_OPTIONS,  # type: ignore[call-overload]
             )
         except OSError as error:
-            raise HarnessError(f"{executable} could not be started: {error}") from error
+            raise HarnessError(f"{self._executable} could not be started: {error}") from error
+        runtime.limit_memory(self.process)
         self._readers = [
             threading.Thread(target=self._read, args=(name, stream), daemon=True)
             for name, stream in (("stdout", self.process.stdout), ("stderr", self.process.stderr))
@@ -86,17 +97,36 @@ class Program:
         for reader in self._readers:
             reader.start()
 
+    def _starts_again(self) -> bool:
+        """Whether Wine, and not the program, may have ended it: with code 1 and without a word on either stream. Then it
+        is started a second time, here.
+
+        Seen a few times in some hundred thousand starts, on a busy machine. A program that is silent by its own doing is
+        so again: nothing is excused by asking twice.
+        """
+        if not self._may_start_again or any(self._output.values()):
+            return False
+        for reader in self._readers:
+            reader.join(1)
+        if any(self._output.values()) or self._exit_code_soon() != 1:
+            return False
+        self._may_start_again = False
+        if self._record is not None:
+            subject.forget(self._record)
+        self._start()
+        return True
+
     def __enter__(self) -> "Program":
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.end()
 
-    def _new_record(self, executable: Path, judged: bool) -> subject.RecordedRun | None:
+    def _new_record(self) -> subject.RecordedRun | None:
         recording = subject.current()
-        if recording is None or recording.subject.executable != executable:
+        if recording is None or recording.subject.executable != self._executable:
             return None
-        record = subject.RecordedRun(self.command, recording.new_trace(), judged=judged)
+        record = subject.RecordedRun(self.command, recording.new_trace(), judged=self._judged)
         recording.runs.append(record)
         return record
 
@@ -128,6 +158,8 @@ class Program:
         while not said(self.text(name)):
             left = deadline - time.monotonic()
             if not any(reader.is_alive() for reader in self._readers):
+                if self._starts_again():
+                    continue
                 return said(self.text(name))
             if left <= 0:
                 if patience_s is None:
@@ -146,10 +178,20 @@ class Program:
 
     def interrupt(self) -> None:
         """Ctrl-C, or what comes nearest on this system."""
+        self._may_start_again = False  # nobody would stop it a second time
         runtime.interrupt(self.process)
 
     def resident_bytes(self) -> int:
         return int(psutil.Process(self.process.pid).memory_info().rss)
+
+    def _exit_code_soon(self) -> int | None:
+        """Its streams may be closed a moment before it has ended. None: it runs on."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self.process.wait(1)
+        return None
+
+    def has_ended(self) -> bool:
+        return self.process.poll() is not None and not self._starts_again()
 
     def wait(self, patience_s: float | None = None) -> Run:
         """Waits for its end, or ends it."""
@@ -164,6 +206,8 @@ class Program:
             if reader.is_alive():  # something it has started keeps the pipe open
                 runtime.end_all_marked(self._mark)
                 reader.join(5)
+        if self._starts_again():
+            return self.wait(patience_s)
         exit_code = None if self._ended_because else self.process.returncode
         if self._record is not None:
             self._record.hang = bool(self._ended_because)
@@ -171,6 +215,7 @@ class Program:
 
     def end(self, because: str = "it was no longer needed") -> None:
         """Kills it, with everything it has started."""
+        self._may_start_again = False
         if self.process.poll() is not None:
             return
         self._ended_because = self._ended_because or because
@@ -203,22 +248,8 @@ def run(
     judged: bool = True,
 ) -> Run:
     """Starts a program and waits for its end."""
-
-    def once() -> Run:
-        with Program(executable, *arguments, inject=inject, processors=processors, judged=judged) as program:
-            return program.wait(patience_s)
-
-    first = once()
-    return once() if may_be_a_failed_start(first) else first
-
-
-def may_be_a_failed_start(run: Run) -> bool:
-    """Whether Wine, and not the program, may have ended so: with code 1 and without a word on either stream.
-
-    Seen twice in some tens of thousands of starts, only while a second Wine ran beside the lab's. A program that
-    is silent by its own doing is so again when it is started a second time: nothing is excused by asking twice.
-    """
-    return runtime.STARTS_CAN_FAIL_SILENTLY and run.exit_code == 1 and not run.stdout and not run.stderr
+    with Program(executable, *arguments, inject=inject, processors=processors, judged=judged) as program:
+        return program.wait(patience_s)
 
 
 def _quoted(argument: str) -> str:

@@ -27,8 +27,11 @@ def path_for_program(path: Path) -> str:
 # In the environment of everything that a run starts: which run that is.
 RUN_MARK = "LAB_RUN"
 
-# Wine 8 under load now and then ends a program before it has begun (see program.may_be_a_failed_start).
+# Wine 8 under load now and then ends a program before it has begun (see Program).
 STARTS_CAN_FAIL_SILENTLY = sys.platform != "win32"
+
+# A program that wants more than so many bytes is refused them.
+MOST_MEMORY = 1 << 30
 
 # ---------------------------------------------------------------- starting and stopping programs
 
@@ -51,6 +54,11 @@ if sys.platform != "win32":
     def interrupt(process: subprocess.Popen[bytes]) -> None:
         """Ctrl-C."""
         process.send_signal(signal.SIGINT)
+
+    def limit_memory(process: subprocess.Popen[bytes]) -> None:
+        """Of its own, and for each of those that it starts. More is refused, which C++ tells by std::bad_alloc."""
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(process.pid, resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
 
     START_OPTIONS: dict[str, bool | int] = {"start_new_session": True}  # Ctrl-C in the terminal is for the lab alone
 
@@ -119,6 +127,9 @@ else:
     def interrupt(process: subprocess.Popen[bytes]) -> None:
         """Ctrl-Break: the only console event that can be sent to one group of processes."""
         process.send_signal(signal.CTRL_BREAK_EVENT)
+
+    def limit_memory(process: subprocess.Popen[bytes]) -> None:
+        """Not limited: Windows limits jobs, not processes, and nothing is graded there yet."""
 
     START_OPTIONS: dict[str, bool | int] = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
 

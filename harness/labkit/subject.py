@@ -70,6 +70,13 @@ def current() -> Recording | None:
     return _current
 
 
+def forget(run: RecordedRun) -> None:
+    """A run that never came about."""
+    if _current is not None:
+        _current.runs.remove(run)
+    run.trace.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def under_test(subject: Subject) -> Iterator[Recording]:
     global _current

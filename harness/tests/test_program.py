@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from labkit import builder
+from labkit import builder, runtime
 from labkit.errors import HarnessError, Rejected
 from labkit.feeder import CannotFeed, Feeder
 from labkit.program import MOST_OUTPUT, Program, run
@@ -18,6 +18,7 @@ pytestmark = pytest.mark.skipif(builder.PRESET != "mingw", reason="the small pro
 SOURCE = r"""
 #include <windows.h>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 int main(int argc, char** argv)
 {
@@ -27,6 +28,18 @@ int main(int argc, char** argv)
     if (std::strcmp(what, "crash") == 0) { *(volatile int*)8 = 1; }
     if (std::strcmp(what, "code") == 0) return 7;
     if (std::strcmp(what, "silent") == 0) return 1;
+    if (std::strcmp(what, "second") == 0) {
+        const HANDLE note = CreateFileA(argv[2], GENERIC_WRITE, 0, nullptr, CREATE_NEW, 0, nullptr);
+        if (note != INVALID_HANDLE_VALUE) return 1;
+        std::puts("begun"); std::fflush(stdout);
+    }
+    if (std::strcmp(what, "hoard") == 0) {
+        int gotten = 0;
+        for (; gotten < 3072; ++gotten)
+            if (void* const more = std::malloc(1 << 20)) std::memset(more, 1, 1 << 20);
+            else break;
+        std::printf("%d\n", gotten);
+    }
     if (std::strcmp(what, "bytes") == 0) std::fwrite("\xff\xfe\n", 1, 3, stdout);
     if (std::strcmp(what, "child") == 0 || std::strcmp(what, "leave") == 0) {
         const bool leaves = std::strcmp(what, "leave") == 0;
@@ -93,6 +106,25 @@ def test_an_exit_code_comes_through(misbehaving: Path) -> None:
 def test_a_silent_failure_is_the_program_s_own(misbehaving: Path) -> None:
     """A program that ends with 1 and says nothing is asked twice, and its exit code stays what it is."""
     assert run(misbehaving, "silent").exit_code == 1
+
+
+def test_a_start_that_failed_silently_is_made_again(misbehaving: Path, tmp_path: Path) -> None:
+    """A program that ended with 1 and said nothing, and would not do so again, had not begun: that is Wine's doing."""
+    with under_test(Subject("a", "event_wait", misbehaving)) as recording:
+        assert run(misbehaving, "second", runtime.path_for_program(tmp_path / "run")).exit_code == 0
+        with Program(misbehaving, "second", runtime.path_for_program(tmp_path / "line")) as program:
+            assert program.wait_for_line("begun") == "begun"
+        with Program(misbehaving, "second", runtime.path_for_program(tmp_path / "end")) as program:
+            program.process.wait(10)
+            program.wait_for(lambda _: False, 0)  # its streams are read to their ends
+            assert program.wait().lines == ["begun"]
+        assert len(recording.runs) == 3  # what did not begin is not judged
+
+
+def test_memory_is_limited(misbehaving: Path) -> None:
+    """A program that takes memory without end is refused more at the limit, and can say so itself."""
+    result = run(misbehaving, "hoard")
+    assert 512 < int(result.lines[0]) <= runtime.MOST_MEMORY >> 20
 
 
 def test_what_is_not_utf_8_is_shown(misbehaving: Path) -> None:
