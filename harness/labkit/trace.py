@@ -7,7 +7,6 @@ requests and who owned them when, threads) is made in trace_model.py and trace_t
 from __future__ import annotations
 
 import functools
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 INVALID_HANDLE = 0xFFFF_FFFF_FFFF_FFFF  # what CreateFile fails with
 HEADER_BYTES = 8
 MOST_BEHIND = 1 << 16
-FACT = re.compile(r"^(\w+)=(.*)$", re.DOTALL)
 
 
 @dataclass(eq=False)
@@ -233,8 +231,9 @@ def _split(fields: list[str]) -> tuple[list[str], dict[str, str]]:
     """Plain fields, and those of the form name=value."""
     words, facts = [], {}
     for text in fields:
-        if match := FACT.match(text):
-            facts[match[1]] = match[2]
+        name, is_fact, value = text.partition("=")
+        if is_fact:
+            facts[name] = value
         else:
             words.append(text)
     return words, facts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -45,6 +46,18 @@ class Case:
     def told(self, call: Call) -> str:
         """The call as a message names it: "ReadFile in main"."""
         return f"{call.name} in {self.thread_name(call.thread)}"
+
+    def users_of(self, block: str) -> list[Request]:
+        """The requests that use this heap block, in the order of submitting."""
+        return self._by_block.get(block, [])
+
+    @functools.cached_property
+    def _by_block(self) -> dict[str, list[Request]]:
+        found: dict[str, list[Request]] = {}
+        for request in self.trace.requests:
+            for block in request.blocks:
+                found.setdefault(block, []).append(request)
+        return found
 
     def in_flight_at(self, at: int) -> list[Request]:
         return [request for request in self.trace.requests if request.is_in_flight_at(at)]

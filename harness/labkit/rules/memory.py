@@ -66,8 +66,8 @@ def freed_in_flight(case: Case) -> Iterator[Sighting]:
         block = note.facts.get("block", "")
         if note.word != "free":
             continue
-        for request in case.in_flight_at(note.at):
-            if block in request.blocks:
+        for request in case.users_of(block):
+            if request.is_in_flight_at(note.at):
                 part = "context" if request.ov_in == f"heap:{block}" else "buffer"
                 yield seen(
                     f"{case.thread_name(note.thread)} freed the {part} of the request made by "
@@ -99,9 +99,9 @@ def double_free(case: Case) -> Iterator[Sighting]:
     for note in case.trace.notes:
         if note.word == "double-free":
             block = note.facts.get("block", "")
-            users = [request.submit for request in case.trace.requests if block in request.blocks]
-            of = f" of the request made by {case.told(users[-1])}" if users else ""
-            yield seen(f"{case.thread_name(note.thread)} freed the memory{of} a second time.", note, *users[-1:])
+            submits = [request.submit for request in case.users_of(block)]
+            of = f" of the request made by {case.told(submits[-1])}" if submits else ""
+            yield seen(f"{case.thread_name(note.thread)} freed the memory{of} a second time.", note, *submits[-1:])
 
 
 @rule("written-after-free")
@@ -110,7 +110,7 @@ def written_after_free(case: Case) -> Iterator[Sighting]:
     frees = {note.facts.get("block", ""): note for note in case.trace.notes if note.word == "free"}
     for note in case.trace.notes:
         block = note.facts.get("block", "")
-        users = [request for request in case.trace.requests if block in request.blocks]
+        users = case.users_of(block)
         free = frees.get(block)
         if note.word != "written-after-free" or not users or free is None:
             continue

@@ -12,6 +12,7 @@ SOMAXCONN = 0x7FFF_FFFF
 SOL_SOCKET = 0xFFFF
 EXCLUSIVE = ~4 & 0xFFFF_FFFF  # SO_EXCLUSIVEADDRUSE is ~SO_REUSEADDR
 UPDATE_ACCEPT_CONTEXT = 0x700B
+NEED_ACCEPT_CONTEXT = ("getpeername", "getsockname", "shutdown")
 
 
 def _dword(value: int) -> int:
@@ -52,6 +53,7 @@ def blocking_accept(case: Case) -> Iterator[Sighting]:
 @rule("accept-context")
 def accept_context(case: Case) -> Iterator[Sighting]:
     """A socket that AcceptEx has connected is told so before anything needs its peer."""
+    on_accepted = case.trace.named("setsockopt", *NEED_ACCEPT_CONTEXT)
     for request in case.trace.requests:
         if request.submit.name != "AcceptEx" or request.failed_with != 0 or request.observed_at is None:
             continue
@@ -61,11 +63,11 @@ def accept_context(case: Case) -> Iterator[Sighting]:
             continue
         calls = [
             c
-            for c in case.trace.calls
+            for c in on_accepted
             if c.begin > request.observed_at and c.argument(0) == accepted and life[0].lives_at(c.begin)
         ]
         told = [c.begin for c in calls if c.name == "setsockopt" and _sets(c, UPDATE_ACCEPT_CONTEXT)]
-        needs = [c for c in calls if c.name in ("getpeername", "getsockname", "shutdown")]
+        needs = [c for c in calls if c.name in NEED_ACCEPT_CONTEXT]
         early = [c for c in needs if not told or c.begin < told[0]]
         if early:
             yield seen(f"{case.told(early[0])} came before SO_UPDATE_ACCEPT_CONTEXT was set.", early[0], request.submit)
