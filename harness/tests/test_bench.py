@@ -7,6 +7,7 @@ import pytest
 from labkit.bench import plot
 from labkit.bench.contestants import OURS, PEERS
 from labkit.bench.echo import FIGURES, Level, Spread
+from labkit.bench.growth import Growth
 from labkit.bench.load import Load
 from labkit.bench.memory import Memory
 from labkit.bench.reader import BlockSize, Reading
@@ -42,14 +43,15 @@ def everything() -> Results:
     results.requests[50] = {OURS.name: (6.5, {"recv_socket": 1.0})}
     results.memory[OURS.name] = Memory(10_000, 10 << 20, 20 << 20)
     results.blocks.append(BlockSize(4096, 1 << 30, 9 << 20, [(Reading(2.0, 12 << 20), Reading(1.0, 1 << 20))]))
+    results.growth = Growth([(0.5, 1.5, 2.75)])
     return results
 
 
 def test_the_tables_show_what_was_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    """Every figure is in the terminal: ratios, requests, memory of a connection, the reader's rate and growth."""
+    """Every figure is in the terminal: ratios, requests, memory of a connection, the reader's rate and growth, and what later reads cost."""
     show(everything())
     said = capsys.readouterr().out
-    for wanted in ("3.00 (2.50 to 3.50)", "6.50", "1.02", "0.50 (0.50 to 0.50)", "3.0"):
+    for wanted in ("3.00 (2.50 to 3.50)", "6.50", "1.02", "0.50 (0.50 to 0.50)", "3.0", "1.25 (1.25 to 1.25)"):
         assert wanted in said
 
 
@@ -60,6 +62,7 @@ def test_the_file_holds_every_round() -> None:
     assert written["echo"][0]["ratios"]["messages/s"]["median"] == pytest.approx(3.0)
     assert written["memory"][0]["per_connection"] == pytest.approx(1048.576)
     assert written["reader"][0]["ratio"]["median"] == pytest.approx(0.5)
+    assert written["growth"]["ratio"]["median"] == pytest.approx(1.25)
     assert written["requests"] == [
         {"connections": 50, "server": OURS.name, "per_message": 6.5, "by_name": {"recv_socket": 1.0}}
     ]

@@ -11,6 +11,7 @@ from labkit import builder, paths, runtime, ui
 from labkit.bench import echo, plot, reader, report
 from labkit.bench.awake import processors_awake
 from labkit.bench.contestants import OURS, PEERS
+from labkit.bench.growth import measure_growth
 from labkit.bench.memory import CONNECTIONS, memory
 from labkit.bench.report import Results
 
@@ -77,6 +78,8 @@ def _memory(results: Results, _options: argparse.Namespace) -> None:
 def _reader(results: Results, options: argparse.Namespace) -> None:
     with runtime.session(), ui.progress("measuring reads") as told:
         results.blocks = reader.measure(options.rounds, options.file_mib, told)
+    with runtime.session(), ui.progress("measuring many reads") as told:
+        results.growth = measure_growth(options.rounds, told)
 
 
 PARTS: dict[str, Callable[[Results, argparse.Namespace], None]] = {

@@ -49,7 +49,7 @@ class BlockSize:
 
 
 def measure(rounds: int, file_mib: int, told: Callable[[int, int], None]) -> list[BlockSize]:
-    with _file(file_mib) as file, Feeder() as feeder:
+    with cached_file(file_mib) as file, Feeder() as feeder:
         sizes = [BlockSize(block, file.stat().st_size, _start_bytes(feeder, block), []) for block in BLOCKS]
         for number in range(rounds):
             for size in sizes:
@@ -68,10 +68,10 @@ def _start_bytes(feeder: Feeder, block: int) -> int:
 def _round(block: int, file: Path, *, reader_first: bool) -> tuple[Reading, Reading]:
     def reader() -> Reading:
         words = ("--blocks", "0", "--block", str(block), "--depth", str(DEPTH))
-        return _run(executable("iocp_files"), *words, file=file)
+        return timed(executable("iocp_files"), *words, file=file)
 
     def loop() -> Reading:
-        return _run(SYNC_READ, str(block), file=file)
+        return timed(SYNC_READ, str(block), file=file)
 
     if reader_first:
         first = reader()
@@ -80,7 +80,7 @@ def _round(block: int, file: Path, *, reader_first: bool) -> tuple[Reading, Read
     return reader(), first
 
 
-def _run(program: Path, *arguments: str, file: Path) -> Reading:
+def timed(program: Path, *arguments: str, file: Path) -> Reading:
     """Its lines go where nobody reads them: what is measured is reading."""
     words = runtime.command(program, *arguments, runtime.path_for_program(file))
     began = time.perf_counter()
@@ -101,7 +101,8 @@ def _run(program: Path, *arguments: str, file: Path) -> Reading:
 
 
 @contextlib.contextmanager
-def _file(mib: int) -> Iterator[Path]:
+def cached_file(mib: int) -> Iterator[Path]:
+    """A file of so many MiB that was just written."""
     file = paths.BUILD / "bench" / "file.bin"
     piece = os.urandom(1 << 20)
     try:

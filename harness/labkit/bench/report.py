@@ -10,6 +10,7 @@ from rich.table import Table
 
 from labkit.bench.contestants import OURS, PEERS
 from labkit.bench.echo import ALL, FIGURES, Level, Spread
+from labkit.bench.growth import COUNTS, Growth
 from labkit.bench.load import MESSAGE_BYTES
 from labkit.bench.memory import Memory
 from labkit.bench.reader import BlockSize
@@ -25,17 +26,20 @@ class Results:
     requests: dict[int, dict[str, tuple[float, dict[str, float]]]] = field(default_factory=dict)
     memory: dict[str, Memory] = field(default_factory=dict)
     blocks: list[BlockSize] = field(default_factory=list)
+    growth: Growth | None = None
 
 
 def show(results: Results) -> None:
     console = Console(width=None if Console().is_terminal else 140)
-    for table in (_echo(results), _requests(results), _memory(results), _reader(results)):
+    for table in (_echo(results), _requests(results), _memory(results), _reader(results), _growth(results)):
         if table.row_count:
+            title, table.title = table.title, None  # which rich would break to the table's width
+            console.print(title, style="italic")
             console.print(table, end="\n\n")
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table = Table(title=title, box=None, pad_edge=False)
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number == 0 else "right")
     return table
@@ -88,9 +92,17 @@ def _reader(results: Results) -> Table:
     return table
 
 
+def _growth(results: Results) -> Table:
+    few, half, many = (f"{count:,}" for count in COUNTS)
+    table = _table("what one read of many costs in iocp_files", "reads", "time / that of as many before them")
+    if results.growth:
+        table.add_row(f"from {half} to {many} (the first {few} left out)", _spread(results.growth.ratio))
+    return table
+
+
 def as_json(results: Results) -> dict[str, Any]:
     """`version`; `machine`; `echo`: at each number of connections every round's measurements by server, the better
-    peer, and the ratios to it; `requests`, `memory`, `reader`. Times in microseconds, sizes in bytes."""
+    peer, and the ratios to it; `requests`, `memory`, `reader`, `growth`. Times in microseconds, sizes in bytes."""
     return {
         "version": JSON_VERSION,
         "machine": {"processors": os.cpu_count(), "system": platform.platform()},
@@ -116,4 +128,9 @@ def as_json(results: Results) -> dict[str, Any]:
         "reader": [
             {**asdict(size), "ratio": asdict(size.ratio), "grown_bytes": size.grown_bytes} for size in results.blocks
         ],
+        "growth": (
+            {"reads": COUNTS, **asdict(results.growth), "ratio": asdict(results.growth.ratio)}
+            if results.growth
+            else None
+        ),
     }
