@@ -34,11 +34,11 @@ class Run:
 
     @property
     def lines(self) -> list[str]:
-        return self.stdout.splitlines()
+        return _lines_of(self.stdout)
 
     @property
     def error_lines(self) -> list[str]:
-        return self.stderr.splitlines()
+        return _lines_of(self.stderr)
 
 
 class Program:
@@ -250,6 +250,11 @@ def run(
     """Starts a program and waits for its end."""
     with Program(executable, *arguments, inject=inject, processors=processors, judged=judged) as program:
         return program.wait(patience_s)
+
+
+def _lines_of(text: str) -> list[str]:
+    """Not splitlines, which breaks a line at characters that a client may have sent, too."""
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def _quoted(argument: str) -> str:
