@@ -13,7 +13,7 @@ inline void set_offset(OVERLAPPED& request, std::uint64_t offset) noexcept
 enum class Outcome {
     completed, // done before ReadFile returned: the result is there, the event is set
     pending,   // the kernel has accepted the request and owns it until the event is set
-    refused,   // it never became a request: the event stays as it was, there is nothing to wait for
+    refused,   // it never became a request: nobody sets the event, there is nothing to wait for
 };
 
 struct Started {
@@ -68,5 +68,8 @@ inline Finished finish_read(HANDLE file, OVERLAPPED& request, DWORD timeout_ms)
     DWORD bytes = 0;
     if (GetOverlappedResult(file, &request, &bytes, TRUE))
         return {ERROR_SUCCESS, bytes};
-    return {GetLastError(), 0};
+    const DWORD error = GetLastError();
+    if (!HasOverlappedIoCompleted(&request)) // the wait in that call has failed: the kernel still has it
+        lab::end_process("GetOverlappedResult", error);
+    return {error, 0};
 }

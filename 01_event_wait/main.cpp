@@ -1,6 +1,6 @@
 // Stage 1: event_wait [PATH [OFFSET [TIMEOUT_MS]]]
 // One thread asks for a read and waits for it on an event. The question: what does that thread do meanwhile?
-#include "event_wait.hpp" // E14: below it stands <windows.h>, in lower case, as every file system spells it
+#include "event_wait.hpp" // E14: below it stands <windows.h>, in lower case: some file systems find it only so
 
 #include <array>
 

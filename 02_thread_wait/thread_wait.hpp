@@ -61,7 +61,10 @@ inline Finished finish_read(HANDLE file, OVERLAPPED& request, DWORD timeout_ms)
     DWORD bytes = 0;
     if (GetOverlappedResult(file, &request, &bytes, TRUE))
         return {ERROR_SUCCESS, bytes};
-    return {GetLastError(), 0};
+    const DWORD error = GetLastError();
+    if (!HasOverlappedIoCompleted(&request)) // the wait in that call has failed: the kernel still has it
+        lab::end_process("GetOverlappedResult", error);
+    return {error, 0};
 }
 
 // What foo is told about a read, and where it leaves the result. All of it is main's: foo only borrows it until main

@@ -28,9 +28,10 @@ struct OVERLAPPED_PLUS : OVERLAPPED {
 
     HANDLE file; // P18: borrowed. Several requests may share one file; if each closed it, all but one close a stranger
     DWORD timeout_ms;
-    lab::Event done{CreateEventW(nullptr, TRUE, FALSE, nullptr)}; // P8: closed together with the context
     // P6: an owner that knows it is an array: delete[] for what new[] made
     std::unique_ptr<std::byte[]> buffer = std::make_unique<std::byte[]>(block_size);
+    // P8: closed together with the context. The last member: nothing runs between its call and the look at its error
+    lab::Event done{CreateEventW(nullptr, TRUE, FALSE, nullptr)};
 };
 
 // P14: from OVERLAPPED* back to the context it is the base of: a static_cast, which adjusts the address if the base
@@ -89,7 +90,10 @@ inline Finished finish_read(OVERLAPPED_PLUS& context)
     DWORD bytes = 0;
     if (GetOverlappedResult(context.file, &context, &bytes, TRUE))
         return {ERROR_SUCCESS, bytes};
-    return {GetLastError(), 0};
+    const DWORD error = GetLastError();
+    if (!HasOverlappedIoCompleted(&context)) // the wait in that call has failed: the kernel still has it
+        lab::end_process("GetOverlappedResult", error);
+    return {error, 0};
 }
 
 // The waiting thread. Its argument is the OVERLAPPED* of a context that is foo's from now on: nobody else touches it.

@@ -273,6 +273,7 @@ TEST(Foo, OfEachRequestShowsThatRequestsData)
     Captured output(STD_OUTPUT_HANDLE);
     const lab::Thread threads[] = {start_thread(foo, given_to_foo(std::move(first))),
                                    start_thread(foo, given_to_foo(std::move(second)))};
+    ASSERT_TRUE(threads[0] && threads[1]);
     pipes[1].write("B");
     lab::join(threads[1]);
     pipes[0].write("A");

@@ -17,14 +17,14 @@ static lab::File open(const std::wstring& path)
 
 class Totals {
 public:
-    void completed(const OVERLAPPED_PLUS& request, DWORD bytes)
+    void completed(const OVERLAPPED_PLUS& request, DWORD bytes) noexcept // both: others are still in flight
     {
         ++reads_;
         bytes_ += bytes;
         lab::print_line("COMPLETE : ", request.id, ", ", bytes, " : ",
                         lab::hex({request.buffer.get(), static_cast<std::size_t>(bytes)}));
     }
-    void failed(int id, DWORD error)
+    void failed(int id, DWORD error) noexcept
     {
         ++reads_;
         ++failed_;
@@ -44,7 +44,7 @@ static void read_four_blocks(const std::wstring& path1, const std::wstring& path
     const lab::File file1 = open(path1);
     const lab::File file2 = open(path2);
 
-    // A vector that had to grow could throw with reads in flight, and free them under the kernel: room first.
+    // Room first: a vector that had to grow could throw with reads in flight, and free them under the kernel.
     std::vector<std::unique_ptr<OVERLAPPED_PLUS>> in_flight;
     std::vector<HANDLE> events;
     in_flight.reserve(4);
@@ -73,10 +73,14 @@ static void read_four_blocks(const std::wstring& path1, const std::wstring& path
 
     for (const auto& request : in_flight) {
         DWORD bytes = 0;
-        if (GetOverlappedResult(request->file, request.get(), &bytes, TRUE))
+        if (GetOverlappedResult(request->file, request.get(), &bytes, TRUE)) {
             totals.completed(*request, bytes);
-        else
-            totals.failed(request->id, GetLastError());
+            continue;
+        }
+        const DWORD error = GetLastError();
+        if (!HasOverlappedIoCompleted(request.get())) // the wait in that call has failed: the kernel still has it
+            lab::end_process("GetOverlappedResult", error);
+        totals.failed(request->id, error);
     }
     totals.print();
 } // every completion was seen above: contexts, events and files may go

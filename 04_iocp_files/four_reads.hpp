@@ -19,8 +19,8 @@ struct OVERLAPPED_PLUS : OVERLAPPED {
 
     int id;
     HANDLE file; // borrowed: two requests share each file
-    lab::Event done{CreateEventW(nullptr, TRUE, FALSE, nullptr)};
     std::unique_ptr<std::byte[]> buffer = std::make_unique<std::byte[]>(block_size);
+    lab::Event done{CreateEventW(nullptr, TRUE, FALSE, nullptr)}; // last: the caller asks for its error
 };
 
 struct Started {
@@ -30,8 +30,9 @@ struct Started {
 };
 
 // Asks for one block. F2: 64 bits of offset: an int stops at 2 GiB. F3: the caller learns which of the outcomes it was.
-// Throws nothing but std::bad_alloc, and that before the kernel has heard of the request.
-inline Started Read4kAsync(HANDLE file, std::uint64_t offset, int id)
+// noexcept: out of memory ends the process here. An exception would free the requests before this one, which the kernel
+// still owns.
+inline Started Read4kAsync(HANDLE file, std::uint64_t offset, int id) noexcept
 {
     auto request = std::make_unique<OVERLAPPED_PLUS>(file, offset, id);
     if (!request->done)

@@ -37,7 +37,7 @@ inline Packet dequeue(HANDLE port, DWORD timeout_ms) noexcept
 class Reader {
 public:
     // Borrows the port, and the sources' files, which are on it already. `in_runs`: a request may read several adjacent
-    // blocks, so that they share its price.
+    // blocks, whose fixed cost is then paid once.
     Reader(HANDLE port, std::vector<Source> sources, DWORD block_bytes, bool in_runs = false)
         : port_(port), blocks_(std::move(sources)), block_bytes_(block_bytes), in_runs_(in_runs)
     {
@@ -77,15 +77,19 @@ private:
         return std::clamp<std::uint64_t>(blocks_.total() / (4 * threads), 1, most);
     }
 
-    // F25: a jthread is checked (it throws), owned, and joined when its owner goes.
+    // F25: a jthread is checked (it throws), owned, and joined when its owner goes. So those that run already are sent
+    // home before an exception leaves. What it throws tells an errno, which is no Win32 code.
     void start_workers(std::size_t count)
     {
         try {
             while (workers_.size() < count)
                 workers_.emplace_back([this] { work(); });
-        } catch (const std::system_error& error) {
+        } catch (const std::system_error&) {
             post_stops();
-            throw lab::Win32Error{"std::jthread", static_cast<DWORD>(error.code().value())};
+            throw lab::Win32Error{"std::jthread", ERROR_MAX_THRDS_REACHED};
+        } catch (...) {
+            post_stops();
+            throw;
         }
     }
 
@@ -96,7 +100,7 @@ private:
             const Packet packet = dequeue(port_, INFINITE);
             if (packet.kind == Packet::stop)
                 return;
-            if (packet.kind == Packet::nothing) { // the packets are still in the port; twice over, out of reach
+            if (packet.kind == Packet::nothing) { // the packets are still there; if it fails twice, out of reach
                 if (failed_before)
                     lab::end_process("GetQueuedCompletionStatus", packet.error);
                 lab::report("GetQueuedCompletionStatus", packet.error);
@@ -112,8 +116,9 @@ private:
         }
     }
 
-    // Uses the request for the next run. When there is none left it is freed, and its share given back.
-    void start_next(std::unique_ptr<Request> request)
+    // Uses the request for the next run. When there is none left it is freed, and its share given back. noexcept: out
+    // of memory ends the process: workers wait for packets, and nobody would send them home.
+    void start_next(std::unique_ptr<Request> request) noexcept
     {
         for (;;) {
             request->run = request->rest.blocks > 0 ? request->rest.take(1) : blocks_.next(run_blocks_);
@@ -129,7 +134,7 @@ private:
             lab::report("ReadFile", error);
             failed(*request, error);
         }
-        request.reset(); // before the share: after it, main may be on its way out
+        request.reset(); // before its share: no share left means no request left
         release_share();
     }
 

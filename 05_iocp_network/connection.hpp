@@ -19,6 +19,8 @@ struct Acceptor {
             throw lab::Win32Error{"WSAIoctl", socket_error()};
     }
 
+    static constexpr int most_waiting = 4;
+
     Listener listener;
     bool may_skip_packets = has_ifs_handle(listener.socket);
     LPFN_ACCEPTEX accept_ex = nullptr;
@@ -63,12 +65,13 @@ inline int submit(Connection& connection) noexcept
     constexpr DWORD address_bytes = sizeof(SOCKADDR_STORAGE) + 16; // AcceptEx wants 16 more than the address itself
     static_cast<OVERLAPPED&>(connection) = OVERLAPPED{};           // N7: zeroed for every request
     const SOCKET socket = connection.socket.get();
+    const bool skips = connection.skips_packets; // now: once a packet is queued, another worker may have it and free it
     DWORD flags = 0;
     DWORD at_once = 0;
     WSABUF part{};
     bool done = false;
     switch (connection.doing) {
-    case Connection::Doing::accepting: // 0: no bytes with the accept, or a silent client would keep the door
+    case Connection::Doing::accepting: // 0 bytes: else it would also wait for the client to say something
         done =
             connection.acceptor.accept_ex(connection.acceptor.listener.socket.get(), socket, connection.buffer.data(),
                                           0, address_bytes, address_bytes, &at_once, &connection);
@@ -84,7 +87,7 @@ inline int submit(Connection& connection) noexcept
         break;
     }
     if (done)
-        return connection.skips_packets ? 0 : WSA_IO_PENDING; // a packet comes all the same, unless it is skipped
+        return skips ? 0 : WSA_IO_PENDING; // a packet comes all the same, unless it is skipped
     return WSAGetLastError();
 }
 
@@ -119,11 +122,18 @@ inline const char* call_of(Connection::Doing doing) noexcept
     return "";
 }
 
+// How long it has neither received nor sent anything; 0 before it is accepted. `now`: GetTickCount64.
+inline ULONGLONG idle_ms(const Connection& connection, ULONGLONG now) noexcept
+{
+    const ULONGLONG since = connection.active_since;
+    return since != 0 && now > since ? now - since : 0;
+}
+
 // Asks the kernel to give up what is in flight. That is a request only: the packet still comes, and whoever takes it
 // closes the connection.
 inline void cancel(Connection& connection)
 {
-    const bool accepting = connection.active_since == 0;
+    const bool accepting = connection.active_since == 0; // not `doing`, which a worker may be changing right now
     const HANDLE handle = accepting ? connection.acceptor.listener.socket.handle() : connection.socket.handle();
     for (int attempt = 0; attempt < 2 && !CancelIoEx(handle, &connection); ++attempt) {
         const DWORD error = GetLastError();

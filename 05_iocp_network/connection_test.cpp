@@ -15,14 +15,6 @@ using units::loopback;
 using units::receive_to_the_end;
 using units::send_text;
 
-lab::Port new_port()
-{
-    lab::Port port{CreateIoCompletionPort(INVALID_HANDLE_VALUE, nullptr, 0, 0)};
-    if (!port)
-        units::give_up("CreateIoCompletionPort");
-    return port;
-}
-
 void associate(HANDLE handle, const lab::Port& port)
 {
     if (!CreateIoCompletionPort(handle, port.get(), 0, 0))
@@ -47,6 +39,12 @@ protected:
 
 class Accepting : public ConnectionTest {
 protected:
+    ~Accepting() override
+    {
+        if (CancelIoEx(acceptor.listener.socket.handle(), &connection)) // a test that ended early
+            next_packet();
+    }
+
     Connection connection{acceptor, tcp_socket(AF_INET)};
 };
 
@@ -99,7 +97,20 @@ TEST_F(Accepting, IsCancelledOnTheListener)
     EXPECT_EQ(outcome_of(connection).error, DWORD{ERROR_OPERATION_ABORTED});
 }
 
-TEST_F(Accepting, NeedsASocketThatListens)
+// A worker that has the packet before AcceptEx returns, and goes on with the connection.
+BOOL PASCAL accepts_at_once(SOCKET, SOCKET, void*, DWORD, DWORD, DWORD, DWORD*, OVERLAPPED* request)
+{
+    static_cast<Connection*>(request)->skips_packets = true;
+    return TRUE;
+}
+
+TEST_F(Accepting, IsPendingEvenIfItIsDoneAtOnce)
+{
+    acceptor.accept_ex = accepts_at_once;
+    EXPECT_EQ(submit(connection), WSA_IO_PENDING) << "the packet was queued, and the connection is somebody else's";
+}
+
+TEST_F(Accepting, NeedsASocket)
 {
     try {
         Acceptor nobody{Listener{}};

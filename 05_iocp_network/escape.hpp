@@ -31,15 +31,16 @@ inline std::size_t utf8_character(std::string_view text) noexcept
     return 0;
 }
 
-// N11: exactly the bytes received, whatever they are: UTF-8 as itself, a line end as \n, any other control byte and any
-// byte that is not UTF-8 as \xNN, a backslash doubled. What comes out is always one line and can be read back.
+// N11: exactly the bytes received, whatever they are: UTF-8 as itself, a line end as \n, any other control character and
+// any byte that is not UTF-8 as \xNN, a backslash doubled. What comes out is always one line and can be read back.
 inline std::string escape(std::string_view received)
 {
     constexpr std::string_view digits = "0123456789abcdef";
     std::string line;
     while (!received.empty()) {
-        const std::size_t length = utf8_character(received);
         const auto byte = static_cast<unsigned char>(received.front());
+        const bool c1 = byte == 0xC2 && received.substr(1, 1) < "\xA0"; // U+0080 to U+009F: control characters too
+        const std::size_t length = c1 ? 0 : utf8_character(received);
         if (byte == '\n')
             line += "\\n";
         else if (byte == '\r')

@@ -82,11 +82,19 @@ bool is_one_clean_line(std::string_view line)
     while (!line.empty()) {
         const std::size_t length = utf8_character(line);
         const auto byte = static_cast<unsigned char>(line.front());
-        if (length == 0 || byte < 0x20 || byte == 0x7F)
+        const bool c1 = length == 2 && line.substr(0, 2) < "\xC2\xA0";
+        if (length == 0 || byte < 0x20 || byte == 0x7F || c1)
             return false;
         line.remove_prefix(length);
     }
     return true;
+}
+
+TEST(Escape, ShowsAC1ControlCharacterAsItsBytes)
+{
+    EXPECT_EQ(escape("\xC2\x85"), R"(\xc2\x85)") << "the next line, to some";
+    EXPECT_EQ(escape("\xC2\x9B"), R"(\xc2\x9b)") << "the start of a command, to some terminals";
+    EXPECT_EQ(escape("\xC2\xA0"), "\xC2\xA0") << "a space that does not break is none";
 }
 
 TEST(Escape, NeverLetsAControlCharacterOrBrokenUtf8Through)

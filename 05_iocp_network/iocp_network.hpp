@@ -29,8 +29,6 @@ public:
     // Throws lab::Win32Error.
     Server(std::vector<Listener> listeners, const ServerOptions& options) : options_(options)
     {
-        if (!port_)
-            throw lab::Win32Error{"CreateIoCompletionPort", GetLastError()};
         for (Listener& listener : listeners) {
             acceptors_.push_back(std::make_unique<Acceptor>(std::move(listener)));
             if (!CreateIoCompletionPort(acceptors_.back()->listener.socket.handle(), port_.get(), 0, 0)) // N22
@@ -38,15 +36,23 @@ public:
         }
     }
 
-    // Serves until stop_requested is signalled, then stops cleanly. Throws lab::Win32Error, with nothing left running.
+    // Serves until stop_requested is signalled, then stops cleanly. When this throws, nothing is left running.
     void run(HANDLE stop_requested)
     {
         try {
             workers_.start(options_.threads, [this] { work(); });
-        } catch (const lab::Win32Error&) {
+            serve_until(stop_requested);
+        } catch (...) {
             stop();
             throw;
         }
+        stop();
+        lab::print_line("stopped : ", clients_, " clients, ", messages_, " messages, ", bytes_, " bytes");
+    }
+
+private:
+    void serve_until(HANDLE stop_requested)
+    {
         for (const auto& acceptor : acceptors_)
             lab::print_line("listening : ", acceptor->listener.address.text());
         DWORD waited = WAIT_TIMEOUT;
@@ -56,20 +62,16 @@ public:
             cancel_idle();
             waited = WaitForSingleObject(stop_requested, 1000);
         }
-        const DWORD error = GetLastError();
-        stop();
         if (waited == WAIT_FAILED)
-            throw lab::Win32Error{"WaitForSingleObject", error};
-        lab::print_line("stopped : ", clients_, " clients, ", messages_, " messages, ", bytes_, " bytes");
+            throw lab::Win32Error{"WaitForSingleObject", GetLastError()};
     }
 
-private:
     // ------------------------------------------------ a connection's life, in order
     // N21: an accept that was refused is not asked for again here and now, which could go on for ever at full speed:
-    // the next client's packet or the next second brings us back.
+    // the next client's packet or the next second brings us back. (One that fails later has taken a client's reset.)
     void keep_accepting(Acceptor& acceptor)
     {
-        while (!stopping_ && acceptor.waiting < 4) {
+        while (!stopping_ && acceptor.waiting < Acceptor::most_waiting) {
             Socket fresh = tcp_socket(acceptor.listener.address.family());
             if (!fresh) {
                 lab::report("WSASocket", socket_error());
@@ -77,12 +79,12 @@ private:
             }
             auto connection = std::make_unique<Connection>(acceptor, std::move(fresh));
             Connection& adopted = *connection;
-            ++acceptor.waiting;
-            ++shares_;
             {
                 const std::lock_guard lock(mutex_);
                 connections_.emplace(&adopted, std::move(connection));
             }
+            ++acceptor.waiting;
+            ++shares_;
             if (start(adopted) == Started::not_at_all)
                 return;
         }
@@ -115,27 +117,29 @@ private:
     // bound, clients that are never out of messages would keep those waiting whose packets lie in the port.
     void work()
     {
+        constexpr int few_turns = 4, most_turns = 32;
         Inbox inbox(port_.get());
-        for (int turns = 4;;) {
+        for (int turns = few_turns;;) {
             const auto packets = inbox.take(ready_.empty() ? INFINITE : 0);
             for (const OVERLAPPED_ENTRY& packet : packets) {
                 if (packet.lpOverlapped == nullptr) // posted when no connection was left: nothing can be ready either
                     return workers_.hand_stop_on();
                 turn(static_cast<Connection&>(*packet.lpOverlapped));
             }
-            turns = packets.empty() ? std::min(turns * 2, 32) : 4; // after a look in vain the next may wait longer
-            for (int i = 0; i < turns; ++i)
+            turns = packets.empty() ? std::min(turns * 2, most_turns) : few_turns; // looks in vain become rarer
+            for (int i = 0; i < turns && !ready_.empty(); ++i)
                 if (Connection* const connection = ready_.pop())
                     turn(*connection);
         }
     }
 
     // A request of this connection has ended. Goes on to its next receive, and starts that. If the next message is here
-    // already, no packet will wake anybody for it: whoever puts it into the ready list goes on before it waits.
+    // already, no packet will wake anybody for it: the worker that puts it into the ready list looks there before it
+    // waits at the port.
     void turn(Connection& connection)
     {
         Started started = Started::done;
-        do { // a send that is done at once needs no turn of its own: after it there is nothing more to send
+        do { // a send that is done at once is part of this turn: what follows it is asked for right away
             if (!handle(connection))
                 return;
             started = start(connection);
@@ -182,12 +186,7 @@ private:
         say("클라이언트 접속 : ", connection.peer); // N32: UTF-8 from source to console, one write per line
         if (++live_ > options_.max_connections)
             return close(connection); // N31: counted, and gone
-        return receive(connection);
-    }
-
-    bool receive(Connection& connection)
-    {
-        connection.doing = Connection::Doing::receiving; // N10: again and again, until the end
+        connection.doing = Connection::Doing::receiving;
         return true;
     }
 
@@ -214,7 +213,8 @@ private:
         connection.sent += bytes;
         if (connection.sent < connection.received)
             return true; // N38: a send may take less than it was given: again, for the rest
-        return receive(connection);
+        connection.doing = Connection::Doing::receiving; // N10: again and again, until the end
+        return true;
     }
 
     bool close_after(const char* call, DWORD error, Connection& connection)
@@ -239,21 +239,19 @@ private:
     }
 
     // ------------------------------------------------ the idle limit, and the end
-    // N31: who has neither sent nor read anything for too long makes room. The mutex keeps each from being freed here.
+    // N31: who has neither sent nor read anything for too long is closed. The mutex keeps each from being freed here.
     void cancel_idle()
     {
         if (options_.idle_seconds == 0)
             return;
         const std::lock_guard lock(mutex_);
         const ULONGLONG now = GetTickCount64();
-        for (const auto& [connection, owner] : connections_) {
-            const ULONGLONG since = connection->active_since;
-            if (since != 0 && now > since && now - since >= options_.idle_seconds * 1000ULL)
+        for (const auto& [connection, owner] : connections_)
+            if (idle_ms(*connection, now) >= options_.idle_seconds * 1000ULL)
                 cancel(*connection);
-        }
     }
 
-    // N28, N29: no new requests, cancel those in flight, and the last one's worker sends everybody home.
+    // N28, N29: no new requests, cancel those in flight; whoever closes the last connection posts the stop.
     void stop()
     {
         AcquireSRWLockExclusive(&gate_); // waits for submits under way; whoever comes later finds the gate shut
@@ -282,7 +280,7 @@ private:
     }
 
     ServerOptions options_;
-    lab::Port port_{CreateIoCompletionPort(INVALID_HANDLE_VALUE, nullptr, 0, 0)};
+    lab::Port port_ = new_port();
     std::vector<std::unique_ptr<Acceptor>> acceptors_; // closed after the connections, which refer to them
     Workers workers_{port_.get()};
     ReadyList ready_;

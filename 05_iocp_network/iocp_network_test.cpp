@@ -189,6 +189,7 @@ TEST_F(EchoServer, ServesOthersAfterAClientHasResetItsConnection)
     while (!server.next_line().starts_with("closed : ")) {
     }
     EXPECT_EQ(echo(other, "still here"), "still here");
+    server.stop();
 }
 
 TEST_F(EchoServer, ClosesAClientThatIsIdleForTooLong)

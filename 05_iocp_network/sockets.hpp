@@ -88,11 +88,11 @@ struct Address {
     // "127.0.0.1:4000", "[::1]:4000"
     std::string text()
     {
-        wchar_t text[64];
-        DWORD size = static_cast<DWORD>(std::size(text));
-        if (WSAAddressToStringW(get(), static_cast<DWORD>(length), nullptr, text, &size) != 0)
+        wchar_t wide[64];
+        DWORD size = static_cast<DWORD>(std::size(wide));
+        if (WSAAddressToStringW(get(), static_cast<DWORD>(length), nullptr, wide, &size) != 0)
             return "address without text";
-        return lab::to_utf8(text);
+        return lab::to_utf8(wide);
     }
 };
 
@@ -140,7 +140,8 @@ inline Listener listen_on(Address address)
     if (listen(listener.socket.get(), SOMAXCONN) != 0) // N27: the longest queue the system has, not 5
         throw lab::Win32Error{"listen", socket_error()};
     Address& bound = listener.address; // N36: port 0 has become a real one
-    if (getsockname(listener.socket.get(), bound.get(), &(bound.length = sizeof bound.storage)) != 0)
+    bound.length = sizeof bound.storage;
+    if (getsockname(listener.socket.get(), bound.get(), &bound.length) != 0)
         throw lab::Win32Error{"getsockname", socket_error()};
     return listener;
 }

@@ -10,13 +10,22 @@
 #include <thread>
 #include <vector>
 
+// Throws lab::Win32Error (F16).
+inline lab::Port new_port()
+{
+    lab::Port port{CreateIoCompletionPort(INVALID_HANDLE_VALUE, nullptr, 0, 0)};
+    if (!port)
+        throw lab::Win32Error{"CreateIoCompletionPort", GetLastError()};
+    return port;
+}
+
 // One worker's room for packets.
 class Inbox {
 public:
     explicit Inbox(HANDLE port) noexcept : port_(port) {}
 
     // Takes the packets that are there, up to 64, with ONE call: the busier the server, the more of them share its
-    // price. With none there it waits for one, at most timeout_ms long. N4: the key in a packet is pointer-sized.
+    // cost. With none there it waits for one, at most timeout_ms long. N4: the key in a packet is pointer-sized.
     std::span<const OVERLAPPED_ENTRY> take(DWORD timeout_ms)
     {
         ULONG count = 0;
@@ -25,7 +34,7 @@ public:
             return std::span(packets_).first(count);
         }
         const DWORD error = GetLastError();
-        if (error != WAIT_TIMEOUT) { // the packets are still in the port; twice over, out of reach
+        if (error != WAIT_TIMEOUT) { // the packets are still there; if it fails twice, out of reach
             if (std::exchange(failed_before_, true))
                 lab::end_process("GetQueuedCompletionStatusEx", error);
             lab::report("GetQueuedCompletionStatusEx", error);
@@ -46,14 +55,14 @@ class Workers {
 public:
     explicit Workers(HANDLE port) noexcept : port_(port) {}
 
-    // Each runs `work` to its end. Throws lab::Win32Error; those already started run then, and must be stopped.
+    // Each runs `work` to its end. When this throws, those already started run, and must be stopped.
     void start(std::size_t count, const std::function<void()>& work)
     {
         try {
             while (threads_.size() < count)
                 threads_.emplace_back(work);
-        } catch (const std::system_error& error) {
-            throw lab::Win32Error{"std::jthread", static_cast<DWORD>(error.code().value())};
+        } catch (const std::system_error&) { // it tells an errno, which is no Win32 code
+            throw lab::Win32Error{"std::jthread", ERROR_MAX_THRDS_REACHED};
         }
     }
 

@@ -76,13 +76,6 @@ public:
             give_up("WriteFile");
     }
 
-    // Returns when everything that was written has been read.
-    void wait_until_read()
-    {
-        if (!FlushFileBuffers(server_.get()))
-            give_up("FlushFileBuffers");
-    }
-
     // A pending read fails with 109, and so does every later one once the pipe is empty.
     void close_server() { server_ = lab::File{}; }
 

@@ -20,6 +20,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <limits>
 #include <optional>
 #include <span>
@@ -72,8 +73,10 @@ inline int exit_code() noexcept
 
 // Writes the parts (text or whole numbers, in decimal) and a newline with ONE write, so that lines of two threads never
 // mix and nothing waits in a buffer when the process ends. Numbers print by their own type: no format to get wrong.
+// noexcept: lines are written while the kernel owns memory, which an exception would free on its way out. Out of memory
+// for a line, the process ends here.
 template <typename... Parts>
-void write_line(DWORD standard_handle, const Parts&... parts)
+void write_line(DWORD standard_handle, const Parts&... parts) noexcept
 {
     std::string line;
     (append(line, parts), ...);
@@ -85,12 +88,12 @@ void write_line(DWORD standard_handle, const Parts&... parts)
 }
 
 template <typename... Parts>
-void print_line(const Parts&... parts)
+void print_line(const Parts&... parts) noexcept
 {
     write_line(STD_OUTPUT_HANDLE, parts...);
 }
 
-// Makes a console show what print_line writes, and leaves it as it was.
+// Makes a console show what print_line writes, and puts it back when the program ends by itself.
 class Utf8Console {
 public:
     Utf8Console() noexcept : before_(GetConsoleOutputCP()) { SetConsoleOutputCP(CP_UTF8); }
@@ -128,34 +131,36 @@ struct Win32Error {
     DWORD code;
 };
 
-// What Windows says about a code, on one line, in UTF-8.
+// What Windows says about a code, on one line (MAX_WIDTH_MASK: the breaks in the text become spaces), in UTF-8.
 inline std::string system_text(DWORD code)
 {
     wchar_t text[512];
-    DWORD length = FormatMessageW(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS, nullptr, code, 0, text,
-                                  static_cast<DWORD>(std::size(text)), nullptr);
+    constexpr DWORD flags = FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS | FORMAT_MESSAGE_MAX_WIDTH_MASK;
+    DWORD length = FormatMessageW(flags, nullptr, code, 0, text, static_cast<DWORD>(std::size(text)), nullptr);
     while (length > 0 && (text[length - 1] == L'\n' || text[length - 1] == L'\r' || text[length - 1] == L' '))
         --length;
     return length > 0 ? to_utf8({text, length}) : "no text for this code";
 }
 
-inline void report(const char* call, DWORD code)
+inline void report(const char* call, DWORD code) noexcept
 {
     something_failed = true;
     write_line(STD_ERROR_HANDLE, "error : ", call, " : ", code, " : ", system_text(code));
 }
 
-inline void report(const Win32Error& error)
+inline void report(const Win32Error& error) noexcept
 {
     report(error.call, error.code);
 }
 
 // For the failures after which memory that the kernel or another thread still uses can no longer be waited for.
-// Unwinding would free that memory under them; ending the process takes everything down at once.
-[[noreturn]] inline void end_process(const char* call, DWORD code)
+// Unwinding would free that memory under them; ending the process takes everything down at once. Not ExitProcess: it
+// ends the other threads first and then runs the DLLs' own endings, which may wait for a lock that one of them held.
+[[noreturn]] inline void end_process(const char* call, DWORD code) noexcept
 {
     report(call, code);
-    ExitProcess(1);
+    TerminateProcess(GetCurrentProcess(), 1);
+    std::abort(); // not reached
 }
 
 // ---------------------------------------------------------------- owners
