@@ -95,6 +95,7 @@ struct Plain {
     static void failing(auto&&...) noexcept {}                    // what else is so when it fails
     static auto make(const Call&, auto real, auto... arguments) { return real(arguments...); }
     static constexpr bool is_made_even_if_it_fails = false;
+    static constexpr bool is_not_yet(DWORD) noexcept { return false; } // then one that is made is not failed after all
     static constexpr DWORD closed_error = ERROR_INVALID_HANDLE;
 };
 
@@ -157,14 +158,16 @@ struct Hook<name, Result(WINAPI*)(Arguments...), More> {
         if constexpr (std::is_void_v<Result>) {
             SetLastError(call.error_before);
             real(arguments...);
-            finish(call, 0, [](Facts&) noexcept {});
+            finish(call, 0, call.injection.action != Action::none, [](Facts&) noexcept {});
         } else {
             Result result{};
-            const bool fails = call.injection.action == Action::fail;
+            bool fails = call.injection.action == Action::fail;
             const bool is_made = closed == nullptr && (!fails || More::is_made_even_if_it_fails);
             if (is_made) {
                 SetLastError(call.error_before);
                 result = More::make(call, real, arguments...);
+                if (fails && result == Result{} && More::is_not_yet(GetLastError()))
+                    fails = false;
             }
             if (fails || closed != nullptr) {
                 More::failing(arguments...);
@@ -172,20 +175,22 @@ struct Hook<name, Result(WINAPI*)(Arguments...), More> {
                 result = More::failure(code);
                 SetLastError(code);
             }
-            finish(call, as_number(result), [&](Facts& came) { More::after(came, call, result, arguments...); });
+            const bool injected = call.injection.action == Action::fail ? fails : call.injection.action != Action::none;
+            finish(call, as_number(result), injected,
+                   [&](Facts& came) { More::after(came, call, result, arguments...); });
             return result;
         }
     }
 
 private:
-    static void finish(const Call& call, std::uint64_t result, auto tell)
+    static void finish(const Call& call, std::uint64_t result, bool injected, auto tell)
     {
         const DWORD error = GetLastError();
         Line line = begin_line("done", call.sequence);
         line.field().hex(result).field().decimal(error);
         Facts came(line);
         tell(came);
-        if (call.injection.action != Action::none)
+        if (injected)
             line.field().text("injected=").text(call.injection.word());
         write(line);
         SetLastError(error);

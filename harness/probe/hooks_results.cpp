@@ -10,14 +10,17 @@ namespace {
 // TRUE, or an error other than "not yet": the end of the request is known from here on.
 struct Tells : FailsWithFalse {
     static constexpr bool is_made_even_if_it_fails = true;
+    static constexpr bool is_not_yet(DWORD error) noexcept
+    {
+        return error == ERROR_IO_INCOMPLETE || error == WAIT_TIMEOUT || error == WAIT_IO_COMPLETION;
+    }
     static HANDLE closed(HANDLE file, auto...) noexcept { return first_closed(file); }
     static BOOL ask(const Call& call, OVERLAPPED* request, bool only_looks, auto really) noexcept
     {
         start_for_request(request, only_looks);
         SetLastError(call.error_before);
         const BOOL done = really();
-        const DWORD error = done ? ERROR_SUCCESS : GetLastError();
-        if (error != ERROR_IO_INCOMPLETE && error != WAIT_TIMEOUT && error != WAIT_IO_COMPLETION)
+        if (done || !is_not_yet(GetLastError()))
             observe(request);
         return done;
     }

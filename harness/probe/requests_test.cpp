@@ -224,6 +224,18 @@ TEST_F(OnPipe, AResultFailsOnlyAfterTheRealCall)
     EXPECT_EQ(result(), "38 0");
 }
 
+TEST_F(OnPipe, AResultThatIsNotThereYetDoesNotFail)
+{
+    ASSERT_EQ(read(), DWORD{ERROR_IO_PENDING});
+    probe::plan_injections("GetOverlappedResult 1 fail 38");
+    DWORD bytes = 0;
+    EXPECT_FALSE(GetOverlappedResult(reader, &request, &bytes, FALSE));
+    EXPECT_EQ(GetLastError(), DWORD{ERROR_IO_INCOMPLETE});
+    EXPECT_EQ(done("GetOverlappedResult").fact("injected"), "");
+    feed("abc");
+    EXPECT_EQ(result(), "0 3");
+}
+
 TEST_F(OnPipe, AReadIsCutShort)
 {
     feed("abc");

@@ -6,7 +6,7 @@ from labkit.rules import ERRATA, RULES, judge
 from labkit.stages import stage_named
 from traces import trace_of
 
-FILE = "main CreateFileW 0 0 0 0 0 0 0 path=a -> 30\n"
+FILE = "main CreateFileW 0 0 0 0 0 40000000 0 path=a -> 30\n"
 EVENT = "main CreateEventW 0 1 0 0 -> 34\n"
 PORT = "main CreateIoCompletionPort ffffffffffffffff 0 0 0 -> 40\n"
 ON_PORT = FILE + PORT + "main CreateIoCompletionPort 30 40 64 0 -> 40\n"
@@ -19,6 +19,7 @@ FAILED = "t2 GetQueuedCompletionStatus 40 a b c ffffffff ov_before=0 -> 0 38 byt
 STOP = "t2 GetQueuedCompletionStatus 40 a b c ffffffff ov_before=0 -> 1 0 bytes=0 key=0 ov=0\n"
 FREED = "t2 ! free block=1 how=delete\nt2 ! free block=2 how=delete[]\n"
 CLOSED = "main CloseHandle 34 -> 1\nmain CloseHandle 30 -> 1\n"
+CANCEL = "main CancelIoEx 30 f0 -> 1\n"
 THREAD = "main _beginthreadex 0 0 0 0 0 0 -> 38 0 thread=2\nt2 ! thread-start low=1 high=2\n"
 JOINED = "main WaitForSingleObject 38 ffffffff -> 0\n"
 SOCKET = "main WSASocketW 2 1 6 0 0 81 -> 50\n"
@@ -113,6 +114,23 @@ CASES = [
         "event_wait",
         FILE + EVENT + READ + "main@7 WaitForSingleObject 34 0 -> 102\n" * 5,
         FILE + EVENT + READ + "main@7 WaitForSingleObject 34 10 -> 102\n" * 5,
+    ),
+    (
+        "cancel-not-awaited",
+        "event_wait",
+        FILE + EVENT + READ + CANCEL + RESULT.replace("c 1 ->", "c 0 ->"),
+        FILE
+        + EVENT
+        + READ
+        + CANCEL
+        + "main WaitForSingleObject 34 ffffffff -> 0\n"
+        + RESULT.replace("c 1 ->", "c 0 ->"),
+    ),
+    (
+        "not-overlapped-file",
+        "event_wait",
+        FILE.replace("40000000", "80") + EVENT + READ + RESULT,
+        FILE + EVENT + READ + RESULT,
     ),
     ("not-joined", "thread_wait", THREAD, THREAD + JOINED),
     (

@@ -11,35 +11,40 @@ from labkit.rules.case import RULES, Case, Finding
 from labkit.stages import stage_named
 from labkit.trace import Trace
 
-__all__ = ["ERRATA", "RULES", "Finding", "errata_of", "judge"]
+__all__ = ["ERRATA", "RULES", "Finding", "judge"]
+
+
+NO_ERRATUM = "-"
 
 
 def _by_program(one: str, two: str, three: str, four: str, files: str, network: str) -> dict[str, tuple[str, ...]]:
-    """Errata by program, in the order of the stages; an empty text: none, the rule is not asked there."""
+    """Errata by program, in the order of the stages. An empty text: the rule is not asked there. NO_ERRATUM: it is, but
+    the notes have no such defect in that stage; the rule's own sentence has to do."""
     programs = ("event_wait", "thread_wait", "overlapped_plus", "four_reads", "iocp_files", "iocp_network")
     texts = (one, two, three, four, files, network)
-    return {program: tuple(text.split()) for program, text in zip(programs, texts, strict=True) if text}
+    asked = {program: text for program, text in zip(programs, texts, strict=True) if text}
+    return {program: () if text == NO_ERRATUM else tuple(text.split()) for program, text in asked.items()}
 
 
 # Rule: the errata by program. A rule without an entry for a program is not asked about it.
 ERRATA: dict[str, dict[str, tuple[str, ...]]] = {
     "event-leak": _by_program("E10", "E10", "P8", "F6", "F6", "N19"),
     "file-leak": _by_program("E10", "E10", "P4", "F8", "F8", "N8"),
-    "port-leak": _by_program("F19", "F19", "F19", "F19", "F19", "N29"),
-    "socket-leak": _by_program("N8", "N8", "N8", "N8", "N8", "N8"),
+    "port-leak": _by_program("-", "-", "-", "-", "F19", "N29"),
+    "socket-leak": _by_program("-", "-", "-", "-", "-", "N8"),
     "thread-leak": _by_program("T10", "T10", "P9", "F25", "F25", "N33"),
-    "context-leak": _by_program("P7", "P7", "P7 P4", "F4", "F19 F8", "N29 N16"),
-    "context-leak-at-once": _by_program("P4", "P4", "P4", "F4", "F4", "N16"),
-    "context-leak-refused": _by_program("P4", "P4", "P4", "F22", "F22", "N16"),
+    "context-leak": _by_program("-", "-", "P7 P4", "F4", "F19 F8", "N29 N16"),
+    "context-leak-at-once": _by_program("-", "-", "P4", "F4", "F4", "N16"),
+    "context-leak-refused": _by_program("-", "-", "P4", "F22", "F22", "N16"),
     "winsock-balance": _by_program("", "", "", "", "", "N29 N28"),
     "closed-handle": _by_program("E10", "T7", "P18", "F8", "F8", "N8"),
     "double-close": _by_program("E10", "T7", "P18", "F8", "F8", "N8"),
     "wrong-close": _by_program("E10", "T7", "P18", "F8", "F8", "N19"),
     "freed-in-flight": _by_program("E8", "T8", "P7 P10", "F4", "F19 F22", "N28 N16"),
     "frame-left": _by_program("E8", "T8", "P15", "F4", "F4", "N28"),
-    "double-free": _by_program("P7", "P7", "P7 P4", "F22", "F22", "N16"),
-    "written-after-free": _by_program("P7", "P7", "P7 P4", "F22", "F22", "N16"),
-    "wrong-delete": _by_program("P6", "P6", "P6", "F15", "F15", "N18"),
+    "double-free": _by_program("-", "-", "P7 P4", "F22", "F22", "N16"),
+    "written-after-free": _by_program("-", "-", "P7 P4", "F22", "F22", "N16"),
+    "wrong-delete": _by_program("-", "-", "P6", "F15", "F15", "N18"),
     "reused-in-flight": _by_program("E8", "T8", "P7", "F4", "F22", "N16"),
     "abandoned": _by_program("E8", "T8 T9", "P10 P7", "F4", "F19", "N28"),
     "hang": _by_program("E8", "E8 T9", "P10 E8", "F4", "F19 F12", "N28"),
@@ -52,7 +57,7 @@ ERRATA: dict[str, dict[str, tuple[str, ...]]] = {
     "not-joined": _by_program("", "T9 T10", "P10 P9", "F19", "F19", "N33 N28"),
     "crt-thread": _by_program("", "T11", "T11", "", "", ""),
     "closed-in-flight": _by_program("E8", "T7", "P18", "F4", "F19", "N28"),
-    "on-the-stack": _by_program("", "", "P15", "", "", ""),
+    "on-the-stack": _by_program("", "", "P2", "", "", ""),
     "shared-buffer": _by_program("", "", "P15", "F4", "F4", "N8"),
     "same-offset": _by_program("", "", "", "F1", "F1", ""),
     "pool-of-one": _by_program("", "", "", "", "F12", "N12"),
@@ -64,12 +69,10 @@ ERRATA: dict[str, dict[str, tuple[str, ...]]] = {
     "accept-context": _by_program("", "", "", "", "", "N20"),
     "exclusive-address": _by_program("", "", "", "", "", "N26"),
     "count-pointer": _by_program("E7", "T13", "T13", "F3", "F3", "N17"),
+    "cancel-not-awaited": _by_program("E8", "E8", "E8", "", "", ""),
+    "not-overlapped-file": _by_program("-", "-", "-", "-", "-", ""),
     "key-is-socket": _by_program("", "", "", "", "", "N37"),
 }
-
-
-def errata_of(rule: str, program: str) -> tuple[str, ...]:
-    return ERRATA[rule].get(program, ())
 
 
 def judge(trace: Trace, stage: int, program: str, *, hang: bool = False) -> list[Finding]:
@@ -81,10 +84,11 @@ def judge(trace: Trace, stage: int, program: str, *, hang: bool = False) -> list
     case = Case(trace, stage, program, hang)
     findings = []
     for rule in RULES.values():
-        errata = errata_of(rule.name, program)
-        if not errata:
+        errata = ERRATA[rule.name].get(program)
+        if errata is None:
             continue
         for sighting in rule.look(case):
             seq = sighting.about[0].seq if sighting.about else 0
-            findings.append(Finding(rule.name, errata, sighting.message, sighting.addresses, seq))
+            right = "" if errata else rule.sentence
+            findings.append(Finding(rule.name, errata, sighting.message, sighting.addresses, seq, right))
     return findings

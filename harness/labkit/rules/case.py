@@ -19,6 +19,7 @@ class Finding:
     message: str  # what happened, in which thread, at which call; why it matters is told by the errata
     addresses: tuple[int, ...]  # return addresses of the calls involved, the most important first
     seq: int  # of the call or note it is about
+    right: str = ""  # the rule's sentence, if no erratum tells what is right
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,10 @@ RuleFunction = Callable[[Case], Iterator[Sighting]]
 class Rule:
     name: str
     look: RuleFunction
+
+    @property
+    def sentence(self) -> str:
+        return (self.look.__doc__ or "").strip()
 
 
 RULES: dict[str, Rule] = {}

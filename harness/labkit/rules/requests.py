@@ -8,6 +8,7 @@ from labkit.rules.case import Case, Sighting, rule, seen
 from labkit.trace import INVALID_HANDLE, Call
 from labkit.trace_model import EVENTS, FILES, SOCKETS, Request, failed_to_make, handle_at
 
+FILE_FLAG_OVERLAPPED = 0x4000_0000
 OFFSET_MATTERS = ("ReadFile", "ReadFileEx", "WriteFile")
 
 
@@ -206,4 +207,20 @@ def count_pointer(case: Case) -> Iterator[Sighting]:
     for call in case.trace.named("WSARecv", "WSASend"):
         if call.fact("ov") and call.argument(3):
             yield seen(f"{case.told(call)} was given a pointer for the byte count beside its OVERLAPPED.", call)
+            return
+
+
+@rule("not-overlapped-file")
+def not_overlapped_file(case: Case) -> Iterator[Sighting]:
+    """A file whose requests are to be overlapped is opened with FILE_FLAG_OVERLAPPED."""
+    for request in case.trace.requests:
+        handle = handle_at(case.trace, request.handle, request.submit.begin)
+        opened = handle.created if handle else None
+        if opened and opened.name in ("CreateFileA", "CreateFileW") and not opened.argument(5) & FILE_FLAG_OVERLAPPED:
+            yield seen(
+                f"{case.told(request.submit)} was given an OVERLAPPED, but {case.told(opened)} had opened the file without "
+                "FILE_FLAG_OVERLAPPED: such a read never pends.",
+                opened,
+                request.submit,
+            )
             return

@@ -96,3 +96,21 @@ def crt_thread(case: Case) -> Iterator[Sighting]:
     for call in case.trace.named("CreateThread"):
         yield seen(f"{case.told(call)} started a thread that prints by the C++ runtime.", call)
         return
+
+
+@rule("cancel-not-awaited")
+def cancel_not_awaited(case: Case) -> Iterator[Sighting]:
+    """After a cancel the completion is still to come, and is waited for: the cancel is a request only."""
+    for request in case.trace.requests:
+        look = request.observed
+        if look is None or look is request.submit or look.name not in RESULTS or _waits(look):
+            continue
+        for cancel in case.trace.named("CancelIoEx", "CancelIo"):
+            is_of_it = cancel.argument(0) == request.handle and cancel.argument(1) in (0, request.ov)
+            if is_of_it and cancel.result32 and request.submit.begin < cancel.begin < look.begin:
+                yield seen(
+                    f"{case.told(look)} asked without waiting, after {case.told(cancel)}: the completion may not be there.",
+                    look,
+                    cancel,
+                )
+                return
