@@ -2,6 +2,8 @@
 reads in the terminal, and the line between a verdict and a failure of the harness."""
 
 import os
+import re
+import shlex
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -83,9 +85,16 @@ def _is_wanted(item: pytest.Item) -> bool:
     subject = _subject_of(item)
     if subject is None:
         return False
+    return not subject.case or subject.case == _case_of(item)
+
+
+def _case_of(item: pytest.Item) -> str:
+    """Which case of a parametrized check about a subject it is; empty: it has none."""
+    subject = _subject_of(item)
+    if subject is None:
+        return ""
     case = item.callspec.id.removesuffix(subject.key).strip("-")
-    case = case.removeprefix(subject.key).strip("-")
-    return not subject.case or subject.case == case
+    return case.removeprefix(subject.key).strip("-")
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +118,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames})
     except Rejected as rejected:
         said = rejected
-    verdict = judgement.verdict_of(recording, said, pyfuncitem.originalname)
+    verdict = judgement.verdict_of(
+        recording, said, "-".join(filter(None, (pyfuncitem.originalname, _case_of(pyfuncitem))))
+    )
     if verdict is not None:
         raise verdict
     return True
@@ -135,8 +146,15 @@ def _again(item: pytest.Item) -> str:
     """The command that runs just this check again."""
     subject = _subject_of(item)
     if subject is not None:
-        return subject.again if subject.check else f"{subject.again} -k {item.originalname}"
-    return f"./harness/lab test '{item.nodeid}'"
+        return subject.again if subject.check else f"{subject.again} -k {shlex.quote(_names_just(item, subject))}"
+    return f"{paths.door()} test {shlex.quote(item.nodeid)}"
+
+
+def _names_just(item: pytest.Item, subject: Subject) -> str:
+    """For -k: this check, and where its grammar allows to say so, this case of it and this program."""
+    several = len(subjects_wanted() or []) > 1
+    words = [_case_of(item), subject.key if several else ""]
+    return " and ".join([item.originalname, *(word for word in words if re.fullmatch(r"[\w.+]+", word))])
 
 
 @pytest.hookimpl(hookwrapper=True)

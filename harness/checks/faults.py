@@ -11,7 +11,7 @@ from labkit.errors import HarnessError, Rejected
 from labkit.program import Run
 from labkit.source_lines import SourceLines
 from labkit.trace import Call, read_trace
-from labkit.verdict import reject, reject_unless
+from labkit.verdict import reasons, reject, reject_unless
 
 THREAD_STARTERS = ("CreateThread", "_beginthreadex", "pthread_create")
 RESULTS = ("GetOverlappedResult", "WSAGetOverlappedResult")
@@ -154,7 +154,11 @@ def fail_each(program: str, faults: Iterable[Fault], again: Callable[[Fault], Ru
     if not faults:
         raise HarnessError("no call was found that could be failed")
     with ThreadPoolExecutor(2) as pool:
-        hits = list(pool.map(lambda fault: _judge(program, fault, again), faults))
+        try:
+            hits = list(pool.map(lambda fault: _judge(program, fault, again), faults))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # one verdict is enough: the others are not waited for
+            raise
     if not any(hits):
         raise HarnessError("no call was failed: the probe did not do what it was asked")
     return len(faults), sum(hits)
@@ -165,15 +169,12 @@ def _judge(program: str, fault: Fault, again: Callable[[Fault], Run]) -> bool:
     try:
         run = again(fault)
     except Rejected as rejected:
-        raise Rejected([("failed", str(fault)), *rejected.rows], [*errata, *rejected.errata]) from None
+        raise Rejected([("failed", str(fault)), *rejected.rows], [*errata, *rejected.errata], rejected.trace) from None
     recording = subject.current()
     assert recording is not None
     record = next(record for record in recording.runs if record.trace == run.trace)
-    found = judgement.findings_in(recording.subject, record)
-    if found:
-        names = [name for finding, _ in found for name in finding.errata]
-        rows = [("asked", f"{run.command}  ({fault})"), *judgement.rows_for(found)]
-        raise Rejected(rows, dict.fromkeys([*errata, *names]))
+    if judgement.findings_in(recording.subject, record):  # they are shown together with their run's picture
+        raise Rejected([("asked", f"{run.command}  ({fault})"), *reasons(errata)], errata, record.trace)
     return was_hit(run)
 
 

@@ -22,14 +22,16 @@ from labkit.contract import (
     INVALID_PARAMETER,
     OPERATION_ABORTED,
     ReadReport,
+    call_errors,
     hex_of,
+    out_of_form,
     read_report,
 )
 from labkit.errors import HarnessError
 from labkit.feeder import FedPipe, Feeder
 from labkit.program import Program, Run, run
 from labkit.stages import executable
-from labkit.verdict import expect_call_error, expect_exit_code, expect_usage, reject_unless
+from labkit.verdict import expect_call_error, expect_exit_code, expect_usage, reject, reject_unless
 
 BLOCK = 4096
 NEVER = "4294967295"
@@ -96,6 +98,8 @@ class SingleReadChecks:
         wanted = f"error : 0, bytes : {len(data)}, data : {hex_of(data)} ({of})"
         errata = self.symptom_of(report) or errata
         holds = (report.error, report.bytes, report.data) == (0, len(data), hex_of(data)) and report.complete
+        if not holds and run.lines and not report.error:
+            self.expect_form(run, errata=self.symptom_of(report) or ("E12",))
         reject_unless(holds, run, expected=wanted, came=str(report), errata=errata)
         reject_unless(
             report.started is not None,
@@ -106,7 +110,23 @@ class SingleReadChecks:
         )
         if self.stage > 1:
             reject_unless(report.main_continue, run, expected="Main Continue ..", came="no such line", errata=("T2",))
+        self.expect_form(run)
+        self.expect_success(run)
+
+    def expect_form(self, run: Run, *, data: bool = True, errata: tuple[str, ...] = ("E12",)) -> None:
+        """Each line about the read once, in the order of whoever prints it. What else a program prints is free."""
+        wrong = out_of_form(self.stage, run, data=data)
+        if wrong is not None:
+            reject(run, expected=wrong[0], came=wrong[1], errata=errata)
+
+    @staticmethod
+    def expect_success(run: Run) -> None:
+        """Exit code 0, and no call that failed."""
         expect_exit_code(run, 0)
+        failed = [f"error : {error.call} : {error.code}" for error in call_errors(run)]
+        reject_unless(
+            not failed, run, expected="exit code 1 if a call has failed", came=f"0, and {failed}", errata=("E12",)
+        )
 
     def expect_failed_read(self, run: Run, code: int, *, of: str, errata: tuple[str, ...], refused_too: bool) -> None:
         """A read that was accepted and then failed; `refused_too`: or, as Windows may, was refused at once."""
@@ -117,6 +137,7 @@ class SingleReadChecks:
         wanted = f"error : {code}, bytes : 0, no data line ({of})"
         holds = (report.error, report.bytes, report.data) == (code, 0, None) and report.complete
         reject_unless(holds, run, expected=wanted, came=str(report), errata=errata)
+        self.expect_form(run, data=False)
         return expect_exit_code(run, 1)
 
     def expect_refused(self, run: Run, call: str, code: int, *, errata: tuple[str, ...]) -> None:
@@ -142,6 +163,8 @@ class SingleReadChecks:
             came=str(report),
             errata=self.symptom_of(report) or ("E9",),
         )
+        self.expect_form(result)
+        self.expect_success(result)
 
     @pytest.mark.parametrize("offset", [0, 8, BLOCK, 5 * BLOCK + 3])
     def test_the_bytes_come_from_the_offset(self, tmp_path: Path, offset: int) -> None:
@@ -338,4 +361,5 @@ class SingleReadChecks:
         file = tmp_path / "again.bin"
         file.write_bytes(pattern(BLOCK))
         for _ in range(20):
-            self.expect_data(self.read(file), pattern(BLOCK), of="the same file each time", errata=("T9",))
+            errata = ("T9",) if self.stage > 1 else ("E8",)
+            self.expect_data(self.read(file), pattern(BLOCK), of="the same file each time", errata=errata)

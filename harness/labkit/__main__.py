@@ -30,6 +30,9 @@ def main(words: list[str]) -> int:
     )
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    if not words:
+        parser.print_help()
+        return 2
     options = parser.parse_args(words)
 
     if options.command == "doctor":  # needs nothing but Python: anything else may be what is missing

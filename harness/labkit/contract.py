@@ -77,6 +77,35 @@ def read_report(stage: int, run: Run) -> ReadReport:
     )
 
 
+def _lines_of_a_read(stage: int, *, data: bool) -> list[list[tuple[str, ...]]]:
+    """The lines about a read that was accepted, by how each may begin: main's in their order, and foo's."""
+    started = ("main : pending", "main : completed at once")
+    went_on = ("Main Continue ..",)
+    ended = [(COMPLETE_LABEL[stage],), ("error : ",), ("bytes : ",)]
+    shown = [(DATA_LABEL[stage],)] if data else []
+    if stage == 1:
+        return [[started, *ended, *shown]]
+    if stage == 2:
+        return [[started, went_on, *shown], ended]
+    return [[started, went_on], [*ended, *shown]]
+
+
+def out_of_form(stage: int, run: Run, *, data: bool) -> tuple[str, str] | None:
+    """A line about an accepted read that is missing, is there twice, or stands in the wrong place: what is asked for, and
+    what is there. None: all is in order. `data`: whether the data is to be shown."""
+    for speaker in _lines_of_a_read(stage, data=data):
+        before, last = "", -1
+        for starts in speaker:
+            name = " or ".join(start.rstrip(" :") for start in starts)
+            found = [number for number, line in enumerate(run.lines) if line.startswith(starts)]
+            if len(found) != 1:
+                return f"one line that begins with {name}", f"{len(found) or 'no'} such lines"
+            if found[0] < last:
+                return f"the line {name} after {before}", "it stands before it"
+            before, last = name, found[0]
+    return None
+
+
 def hex_of(data: bytes) -> str:
     """The first eight bytes as a program prints them."""
     return data[:8].hex(" ")

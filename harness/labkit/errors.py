@@ -1,6 +1,7 @@
 """What can go wrong, by whose doing. The exit codes of the lab follow from it."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class HarnessError(Exception):
@@ -10,8 +11,9 @@ class HarnessError(Exception):
 class Rejected(AssertionError):
     """The program under test did not do what its contract says."""
 
-    def __init__(self, rows: list[tuple[str, str]], errata: Iterable[str]) -> None:
+    def __init__(self, rows: list[tuple[str, str]], errata: Iterable[str], trace: Path | None = None) -> None:
         self.rows = rows  # what the verdict says, each with its heading
+        self.trace = trace  # of the run that it is about
         self.errata = tuple(errata)  # the defects it points to
         super().__init__("\n" + "\n".join(f"  {name:<10} {text}" for name, text in rows))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from labkit import builder, paths, ui
 from labkit.errors import HarnessError
-from labkit.graded import FOLDER, Built, build_graded
+from labkit.graded import ENTRY_MISSING, FOLDER, Built, build_graded
 from labkit.grading import CheckResult, check_files, run_checks
 from labkit.stages import STAGES, Stage, stage_named
 from labkit.subject import Subject
@@ -43,6 +43,22 @@ def parse(words: list[str]) -> argparse.Namespace:
 
 def grade_command(words: list[str]) -> int:
     options = parse(words)
+    for file in (options.json, options.junitxml):
+        if file is not None and not file.resolve().parent.is_dir():
+            raise HarnessError(f"{file} cannot be written: its folder is not there")
+        if file is not None:
+            file.unlink(missing_ok=True)  # of an earlier run: whatever happens now, it must not pass for this one's
+    try:
+        return _grade(options)
+    except HarnessError as error:
+        if options.json:
+            _write_json(
+                options.json, {"version": JSON_VERSION, "stage": options.stage, "exit_code": 2, "error": f"{error}"}
+            )
+        raise
+
+
+def _grade(options: argparse.Namespace) -> int:
     if not options.directory.is_dir():
         raise HarnessError(f"{options.directory} is no folder")
     stage = next(stage for stage in STAGES if stage.number == options.stage)
@@ -62,10 +78,13 @@ def grade_command(words: list[str]) -> int:
         results = run_checks(subjects, extra)
     code = exit_code_of(submissions, results)
     if options.json:
-        text = json.dumps(as_json(stage, submissions, results, code), ensure_ascii=False, indent=2)
-        options.json.write_text(text + "\n", encoding="utf-8")
+        _write_json(options.json, as_json(stage, submissions, results, code))
     _summarise(submissions, results)
     return code
+
+
+def _write_json(file: Path, what: dict[str, Any]) -> None:
+    file.write_text(json.dumps(what, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
 ALTERNATIVES = paths.HARNESS / "alternatives"
@@ -95,9 +114,8 @@ def subjects_of(submissions: list[Submission], key: Callable[[Submission], str])
     """Those that compile."""
     subjects = []
     for submission in submissions:
-        folder = submission.source.parent
-        shown = folder.relative_to(paths.ROOT) if folder.is_relative_to(paths.ROOT) else folder
-        again = f"./harness/lab grade {shlex.quote(str(shown))} --stage {stage_named(submission.program).number}"
+        folder = shlex.quote(paths.shown(submission.source.parent))
+        again = f"{paths.door()} grade {folder} --stage {stage_named(submission.program).number}"
         if submission.built.executable is not None:
             subjects.append(Subject(key(submission), submission.program, submission.built.executable, again))
     return subjects
@@ -117,7 +135,8 @@ def _show_faults(subjects: list[Subject], results: list[CheckResult]) -> None:
 
 
 def sources_in(directory: Path) -> list[Path]:
-    return [file for file in sorted(directory.resolve().glob("*.cpp")) if not file.stem.endswith("_test")]
+    files = (file for file in sorted(directory.resolve().iterdir()) if file.is_file() and file.suffix.lower() == ".cpp")
+    return [file for file in files if not file.stem.endswith("_test")]
 
 
 def program_of(stage: Stage, source: Path) -> str:
@@ -160,6 +179,10 @@ def _show_build(submission: Submission) -> None:
         ui.say(f"lab: {submission.source.name} compiles, with a warning that is a verdict:")
     else:
         ui.say(f"lab: {submission.source.name} does not compile: what the compiler said stands above")
+        if ENTRY_MISSING.search(built.said):
+            ui.say(
+                "lab: each .cpp is built as one program, with the headers that it includes, and needs a main of its own"
+            )
     for heading, text in reasons(built.verdict):
         print(f"  {heading:<10} {text}", flush=True)
 

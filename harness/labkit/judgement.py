@@ -38,18 +38,21 @@ def rows_for(found: list[tuple[Finding, str]]) -> list[tuple[str, str]]:
         rows.append(("found", finding.message))
         if where:
             rows.append(("where", where))
+        if finding.right:
+            rows.append(("right", finding.right))
     if len(found) > MOST_FINDINGS:
         rows.append(("", f"... and {len(found) - MOST_FINDINGS} more"))
     return rows
 
 
 def verdict_of(recording: Recording, rejected: Rejected | None, check: str) -> Rejected | None:
-    """The check's own verdict, with what the traces add to it; or theirs alone; or None: all is well. `check`: its
-    name, for the picture of the run that it is about."""
+    """The check's own verdict, with what the trace of its run adds to it; or what the traces say alone; or None: all is
+    well. `check`: its name, with the case, for the picture of the run that it is about."""
     shown: RecordedRun | None = None
     shows: list[tuple[Finding, str]] = []
     errata: list[str] = []
-    for run in recording.runs:
+    about = [run for run in recording.runs if rejected and run.trace == rejected.trace]
+    for run in about or recording.runs:
         found = findings_in(recording.subject, run) if run.judged or rejected else []
         if found and not shows:  # the other runs mostly say the same once more
             shown, shows = run, found
@@ -59,7 +62,7 @@ def verdict_of(recording: Recording, rejected: Rejected | None, check: str) -> R
     rows = list(rejected.rows) if rejected else []
     if shown is not None:
         rows += ([] if rejected else [("asked", shown.command)]) + rows_for(shows)
-    rows += _picture(recording, shown, shows, check)
+    rows += _picture(recording, shown or next(iter(about), None), shows, check)
     before = rejected.errata if rejected else ()
     names = list(dict.fromkeys([*before, *errata]))
     new = [name for name in names if name not in before][:MOST_FINDINGS]
@@ -72,7 +75,7 @@ def _picture(
     """A row with the picture of that run, at the moment that was found; of the last run, if nothing was found in any."""
     drawn = [one for one in recording.runs if one.trace.exists()]
     run = run or (drawn[-1] if drawn else None)
-    if run is None:
+    if run is None or not run.trace.exists():
         return []
     trace = read_trace(run.trace)
     if not trace.calls:
@@ -82,4 +85,4 @@ def _picture(
     file = FOLDER / (re.sub(r"[^\w.~-]+", "-", f"{subject.key}-{check}") + ".html")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(picture_of(subject.executable, trace, run.command, around).html(), encoding="utf-8")
-    return [("picture", f"{file.relative_to(paths.ROOT)}{f'#seq-{around}' if around else ''}")]
+    return [("picture", f"{paths.shown(file)}{f'#seq-{around}' if around else ''}")]

@@ -124,7 +124,7 @@ def _judge_by_checks(proofs: list[Proof]) -> None:
             proof.message = f"it does not compile: {proof.built.said.strip()[:400]}"
             continue
         wrong = proof.wrong
-        again = f"./harness/lab prove {proof.erratum.id}"
+        again = f"{paths.door()} prove {proof.erratum.id}"
         subjects.append(Subject(proof.key, wrong.program, proof.built.executable, again, wrong.check, wrong.case))
     if not subjects:
         return

@@ -1,6 +1,7 @@
 """From an address in a trace to the line of the source that made the call, and to the function that starts there."""
 
 import functools
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -24,7 +25,7 @@ class SourceLines:
         # A return address lies behind its call, often on the next line: one byte before it is still the call's.
         answers = self._ask(address - 1 for address in wanted)
         for address, line in zip(wanted, answers, strict=False):
-            self._known[address] = _shown(line)
+            self._known[address] = place_of(line)
 
     def _ask(self, addresses: Iterable[int], *how: str) -> list[str]:
         asked = "\n".join(f"{address - self._slide:x}" for address in addresses)
@@ -45,8 +46,9 @@ class SourceLines:
         return "" if name.startswith("?") else name
 
 
-def _shown(line: str) -> str:
-    place = line.partition(" (")[0].strip()
+def place_of(line: str) -> str:
+    """What addr2line answers, as "event_wait.hpp:38"; empty if it knows nothing."""
+    place = re.sub(r" \(discriminator \d+\)$", "", line.strip())
     if place.startswith("?"):
         return ""
     file, _, number = place.rpartition(":")

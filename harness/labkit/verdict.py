@@ -21,7 +21,7 @@ def reject(run: Run, *, expected: str, came: str, errata: Iterable[str] = (), as
     errata = tuple(dict.fromkeys(errata))
     rows += reasons(errata)
     rows += _shown("stdout", run.lines) + _shown("stderr", run.error_lines)
-    raise Rejected(rows, errata)
+    raise Rejected(rows, errata, run.trace)
 
 
 def reasons(errata: Iterable[str]) -> list[tuple[str, str]]:
@@ -57,7 +57,7 @@ def _visible(line: str) -> str:
 
 
 def expect_exit_code(run: Run, code: int, errata: Iterable[str] = ("E12",)) -> None:
-    came = f"exit code {run.exit_code}"
+    came = f"exit code {run.exit_code}" if run.exit_code is not None else "it did not end by itself"
     reject_unless(run.exit_code == code, run, expected=f"exit code {code}", came=came, errata=errata)
 
 

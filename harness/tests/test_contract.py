@@ -2,7 +2,7 @@
 
 import pytest
 
-from labkit.contract import BlockLine, block_report, call_errors, hex_of, read_report
+from labkit.contract import BlockLine, block_report, call_errors, hex_of, out_of_form, read_report
 from labkit.program import Run
 
 GOOD_STAGE_2 = """main : pending
@@ -107,3 +107,23 @@ def test_hex_is_eight_bytes() -> None:
     """Of more than eight bytes the first eight are shown."""
     assert hex_of(bytes(range(10))) == "00 01 02 03 04 05 06 07"
     assert hex_of(b"\xff") == "ff"
+
+
+def test_a_good_report_is_in_form() -> None:
+    """Its lines are there once, those of main and those of foo in order; between them any order, and further lines, go."""
+    assert out_of_form(2, printed(GOOD_STAGE_2), data=True) is None
+    main, foo = [0, 1, 5], [2, 3, 4]
+    lines = GOOD_STAGE_2.splitlines()
+    mixed = [lines[i] for i in (main[0], foo[0], foo[1], main[1], foo[2], main[2])]
+    assert out_of_form(2, printed("\n".join(["hello", *mixed, "bye"])), data=True) is None
+
+
+def test_a_line_twice_or_at_the_wrong_place_is_told() -> None:
+    """The line that is missing, twice there, or too early is named."""
+    lines = GOOD_STAGE_2.splitlines()
+    twice = out_of_form(2, printed("\n".join([*lines, lines[3]])), data=True)
+    assert twice == ("one line that begins with error", "2 such lines")
+    early = out_of_form(2, printed("\n".join([lines[4], *lines[:4], lines[5]])), data=True)
+    assert early == ("the line bytes after error", "it stands before it")
+    missing = out_of_form(2, printed("\n".join(lines[1:])), data=True)
+    assert missing == ("one line that begins with main : pending or main : completed at once", "no such lines")
