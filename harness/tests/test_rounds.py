@@ -23,7 +23,7 @@ from labkit.verdict import expect_exit_code, reject_unless
 
 pytestmark = pytest.mark.skipif(builder.PRESET != "mingw", reason="the probe is built with mingw-w64")
 
-NO_BOUND = Edit("iocp_network.hpp", "for (int i = 0; i < turns; ++i)", "while (!ready_.empty())")
+NO_BOUND = Edit("iocp_network.hpp", "for (int i = 0; i < turns && !ready_.empty(); ++i)", "while (!ready_.empty())")
 
 MOST_TURNS = 32  # what work() allows itself beside the packets of a round
 WITHOUT_PAUSE = bytes(256 << 10)
