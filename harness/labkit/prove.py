@@ -39,6 +39,7 @@ class Proof:
 
 
 def prove_command(words: list[str]) -> int:
+    words = [word.upper() for word in words]
     unknown = [word for word in words if word not in catalogue()]
     if unknown:
         raise HarnessError(f"there is no erratum {', '.join(unknown)}")
@@ -163,7 +164,12 @@ def _show(entries: list[Erratum], proofs: list[Proof]) -> None:
     for entry in entries:
         for proof in (proof for proof in proofs if proof.erratum is entry):
             by = proof.rejected_by or "NOT REJECTED"
-            table.add_row(entry.id, by, proof.message.replace("[", r"\["), f"{proof.seconds:.1f}")
+            table.add_row(
+                entry.id if len(entry.wrong) == 1 else proof.key,
+                by,
+                proof.message.replace("[", r"\["),
+                f"{proof.seconds:.1f}",
+            )
         if entry.not_run:
             table.add_row(entry.id, "not run", entry.not_run, "")
     Console(width=None if Console().is_terminal else 160).print(table)

@@ -17,11 +17,9 @@ class Stage:
 STAGES = (
     Stage(1, "01_event_wait", ("event_wait",), "What does a thread do while it waits for its own read?"),
     Stage(2, "02_thread_wait", ("thread_wait",), "Another thread waits: but where is the data?"),
-    Stage(3, "03_overlapped_plus", ("overlapped_plus",), "The context carries the buffer: but a thread per request?"),
-    Stage(
-        4, "04_iocp_files", ("four_reads", "iocp_files"), "Many reads at once: who takes the next one that is ready?"
-    ),
-    Stage(5, "05_iocp_network", ("iocp_network",), "And clients, of whom nobody knows when they come or speak?"),
+    Stage(3, "03_overlapped_plus", ("overlapped_plus",), "The data comes along: but a thread per request?"),
+    Stage(4, "04_iocp_files", ("four_reads", "iocp_files"), "Many reads: who takes the next one that is ready?"),
+    Stage(5, "05_iocp_network", ("iocp_network",), "And clients, who come and speak when they like?"),
 )
 
 

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from labkit import paths
+from labkit.errors import Rejected
 from labkit.judgement import verdict_of
-from labkit.picture import Picture, draw
+from labkit.picture import Picture, draw, names
 from labkit.picture.layout import RIGHT, System, Text
 from labkit.subject import RecordedRun, Recording, Subject
 from labkit.trace import parse_trace
+from traces import trace_of
 
 
 def trace_text(requests: int, threads: int) -> str:
@@ -188,3 +190,30 @@ def test_a_verdict_links_the_moment_in_its_picture(tmp_path: Path) -> None:
     page = (paths.ROOT / file).read_text(encoding="utf-8")
     (paths.ROOT / file).unlink()
     assert f'data-seq="{place.removeprefix("seq-")}"' in page
+
+
+def test_a_verdict_speaks_of_its_own_run(tmp_path: Path) -> None:
+    """What another run of the same check did wrong is not told, and not drawn, under the verdict about this one."""
+    recording = Recording(Subject("own-run-test", "iocp_files", tmp_path / "program.exe"), tmp_path)
+    text = trace_text(1, 1)  # it ends with a double free
+    lines = [line for line in text.splitlines(keepends=True) if "double-free" not in line]
+    for content in ("".join(lines).encode(), text.encode()):
+        run = RecordedRun("program.exe", recording.new_trace())
+        run.trace.write_bytes(len(content).to_bytes(8, "little") + content)
+        recording.runs.append(run)
+
+    def told(rejected: Rejected | None) -> str:
+        verdict = verdict_of(recording, rejected, "test_it")
+        assert verdict is not None
+        (paths.ROOT / dict(verdict.rows)["picture"].partition("#")[0]).unlink()
+        return "\n".join(text for heading, text in verdict.rows if heading == "found")
+
+    assert "a second time" in told(None)
+    assert "a second time" not in told(Rejected([("asked", "program.exe")], (), recording.runs[0].trace))
+
+
+def test_what_a_check_has_brought_about_is_named() -> None:
+    """A call that the lab has made to fail does not look as if it had failed by itself."""
+    planted, own = trace_of("main CreateEventW 0 1 0 0 -> 0 8 injected=fail\nmain CreateEventW 0 1 0 0 -> 0 8").calls
+    assert names.outcome(planted, {}) == "error 8, by the lab"
+    assert names.outcome(own, {}) == "error 8"

@@ -93,7 +93,13 @@ def has_failed(call: Call) -> bool:
 
 
 def outcome(call: Call, number_of: dict[int, int]) -> str:
-    """How it ended, in a word or two. `number_of` gives each OVERLAPPED in flight its number in the picture."""
+    """How it ended, in a word or two, and whether a check made it end so. `number_of` gives each OVERLAPPED in flight its
+    number in the picture."""
+    own = _own_outcome(call, number_of)
+    return f"{own}, by the lab" if call.injected and own else own
+
+
+def _own_outcome(call: Call, number_of: dict[int, int]) -> str:
     if call.is_under_way:
         return "never returned"
     error = f"error {call.error}"
