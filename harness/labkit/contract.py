@@ -99,7 +99,7 @@ def out_of_form(stage: int, run: Run, *, data: bool) -> tuple[str, str] | None:
             name = " or ".join(start.rstrip(" :") for start in starts)
             found = [number for number, line in enumerate(run.lines) if line.startswith(starts)]
             if len(found) != 1:
-                return f"one line that begins with {name}", f"{len(found) or 'no'} such lines"
+                return f"one line that begins with {name}", f"{len(found)} such lines" if found else "no such line"
             if found[0] < last:
                 return f"the line {name} after {before}", "it stands before it"
             before, last = name, found[0]

@@ -12,6 +12,9 @@ from labkit.subject import RecordedRun, Recording, Subject
 from labkit.trace import read_trace
 from labkit.verdict import reasons
 
+# What Wine says of a program that has crashed; Windows says nothing.
+CRASH = re.compile(r"^\| wine: Unhandled .* at address (?:0x)?([0-9A-Fa-f]+)")
+
 # A run with more findings than this shows the first; the others mostly follow from them.
 MOST_FINDINGS = 4
 
@@ -60,6 +63,7 @@ def verdict_of(recording: Recording, rejected: Rejected | None, check: str) -> R
     if not shows and rejected is None:
         return None
     rows = list(rejected.rows) if rejected else []
+    rows += _crash(recording.subject, rows, about[0] if about else None)
     if shown is not None:
         rows += ([] if rejected else [("asked", shown.command)]) + rows_for(shows)
     rows += _picture(recording, shown or next(iter(about), None), shows, check)
@@ -67,6 +71,16 @@ def verdict_of(recording: Recording, rejected: Rejected | None, check: str) -> R
     names = list(dict.fromkeys([*before, *errata]))
     new = [name for name in names if name not in before][:MOST_FINDINGS]
     return Rejected([*rows, *reasons(new)], names)
+
+
+def _crash(subject: Subject, rows: list[tuple[str, str]], run: RecordedRun | None) -> list[tuple[str, str]]:
+    """A row with the line at which the program has crashed, if Wine's own words on its stderr are among these."""
+    match = next((match for _, text in rows if (match := CRASH.search(text))), None)
+    if match is None:
+        return []
+    base = read_trace(run.trace).base if run is not None and run.trace.exists() else 0
+    place = SourceLines(subject.executable, base).line(int(match[1], 16) + 1)  # it is no return address
+    return [("crashed", f"at {place}" if place else "in code that is not the program's own")]
 
 
 def _picture(

@@ -126,4 +126,4 @@ def test_a_line_twice_or_at_the_wrong_place_is_told() -> None:
     early = out_of_form(2, printed("\n".join([lines[4], *lines[:4], lines[5]])), data=True)
     assert early == ("the line bytes after error", "it stands before it")
     missing = out_of_form(2, printed("\n".join(lines[1:])), data=True)
-    assert missing == ("one line that begins with main : pending or main : completed at once", "no such lines")
+    assert missing == ("one line that begins with main : pending or main : completed at once", "no such line")

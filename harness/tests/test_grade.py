@@ -62,6 +62,19 @@ def test_a_verdict_shows_one_run(folder: Path, tmp_path: Path) -> None:
         assert f"patterned.bin {case}" in picture.read_text(encoding="utf-8").replace("\\\\", "\\")
 
 
+def test_a_crash_is_told_with_its_line(folder: Path, tmp_path: Path) -> None:
+    """A program that crashes is told where."""
+    main = folder / "main (1).cpp"
+    text = main.read_text(encoding="utf-8")
+    place = '    lab::print_line("bytes : "'
+    line = text[: text.index(place)].count("\n") + 1
+    main.write_text(text.replace(place, "    *static_cast<volatile int*>(nullptr) = 1;\n" + place), encoding="utf-8")
+    done = grade(folder, "-k", "test_without_arguments", "--json", tmp_path / "verdicts.json")
+    assert done.returncode == 1, done.stdout + done.stderr
+    rows = read(tmp_path / "verdicts.json")["programs"][0]["checks"][0]["verdict"]
+    assert {"heading": "crashed", "text": f"at main (1).cpp:{line}"} in rows
+
+
 def test_nothing_asked_is_no_acceptance(folder: Path, tmp_path: Path) -> None:
     """If no check has that name, the exit code is 2, and the JSON of an earlier run does not stay."""
     (tmp_path / "verdicts.json").write_text('{"exit_code": 0}')
