@@ -3,6 +3,7 @@
 // The completion port of stage 4 under a TCP server: connecting, receiving and sending all arrive as packets.
 #include "iocp_network.hpp" // N1, N2, N3, N34: a complete program: nothing missing, nothing unused
 
+#include <new>
 #include <thread>
 
 static HANDLE stop_requested; // the console's handler has no other way to know it
@@ -92,8 +93,10 @@ static int serve(const Options& options)
         return 0; // what the server met and survived was reported; the server itself ended well
     } catch (const lab::Win32Error& error) {
         lab::report(error); // here, where a Ctrl-C cannot yet cut the report off
-        return lab::exit_code();
+    } catch (const std::bad_alloc&) {
+        lab::report("operator new", ERROR_NOT_ENOUGH_MEMORY);
     }
+    return lab::exit_code();
 }
 
 int wmain(int argc, wchar_t** argv)
