@@ -146,6 +146,7 @@ CASES = [
         FILE + EVENT + READ.replace("buf_in=heap:2", "buf_in=stack:1"),
         FILE + EVENT + READ,
     ),
+    ("static-memory", "overlapped_plus", FILE + EVENT + READ.replace("heap:2", "static"), FILE + EVENT + READ),
     (
         "shared-buffer",
         "four_reads",

@@ -58,6 +58,7 @@ ERRATA: dict[str, dict[str, tuple[str, ...]]] = {
     "crt-thread": _by_program("", "T11", "T11", "", "", ""),
     "closed-in-flight": _by_program("E8", "T7", "P18", "F4", "F19", "N28"),
     "on-the-stack": _by_program("", "", "P2", "", "", ""),
+    "static-memory": _by_program("", "", "-", "", "", ""),
     "shared-buffer": _by_program("", "", "P15", "F4", "F4", "N8"),
     "same-offset": _by_program("", "", "", "F1", "F1", ""),
     "pool-of-one": _by_program("", "", "", "", "F12", "N12"),

@@ -166,6 +166,17 @@ def on_the_stack(case: Case) -> Iterator[Sighting]:
             return
 
 
+@rule("static-memory")
+def static_memory(case: Case) -> Iterator[Sighting]:
+    """Each request has a context and a buffer of its own; a variable of the whole program would be everybody's."""
+    for request in case.trace.requests:
+        parts = [("OVERLAPPED", request.ov_in), ("buffer", request.buffer_in)]
+        found = [name for name, where in parts if where == "static"]
+        if found:
+            yield seen(f"{case.told(request.submit)} was given a static {found[0]}.", request.submit)
+            return
+
+
 @rule("shared-buffer")
 def shared_buffer(case: Case) -> Iterator[Sighting]:
     """Two requests in flight do not share a buffer."""
