@@ -134,11 +134,16 @@ NEEDED_OPTIONS = (
 )
 
 
+GET_EXTENSION_FUNCTION = 0xC800_0006  # SIO_GET_EXTENSION_FUNCTION_POINTER; other WSAIoctl are tuning, too
+
+
 def is_failable(call: Call, where: str) -> bool:
     """Calls without a source line are the runtime library's own, but for the one that starts its threads."""
     if call.name == "setsockopt":
         option = (call.argument(1) & 0xFFFF_FFFF, call.argument(2) & 0xFFFF_FFFF)
         return bool(where) and option in NEEDED_OPTIONS
+    if call.name == "WSAIoctl" and call.argument(1) & 0xFFFF_FFFF != GET_EXTENSION_FUNCTION:
+        return False
     return SUFFIX.sub("", call.name) in CODES and (bool(where) or call.name == "pthread_create")
 
 

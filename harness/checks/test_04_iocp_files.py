@@ -74,6 +74,16 @@ def expect_blocks(result: Run, wanted: Outcomes, *, errata: tuple[str, ...] = ("
         came=str(report.done),
         errata=("F19",),
     )
+    dones = [number for number, line in enumerate(result.lines) if line.startswith("done : ")]
+    reject_unless(
+        dones == [len(result.lines) - 1],
+        result,
+        expected="one line done, the last one",
+        came=f"it is line {', '.join(str(number + 1) for number in dones)} of {len(result.lines)}",
+        errata=("F19",),
+    )
+    goes_on = result.lines.count("Main Continue ..")
+    reject_unless(goes_on == 1, result, expected="one line Main Continue ..", came=f"{goes_on} of them")
     code = 1 if failed else 0
     expect_exit_code(result, code, ("F3",))
 
@@ -335,7 +345,16 @@ class TestIocpFiles:
         """A file that is not there is reported, and nobody waits for its reads."""
         patterned(tmp_path / "there.bin", 2 * BLOCK)
         files = shown(tmp_path / "missing.bin", tmp_path / "there.bin")
-        expect_call_error(run(executable("iocp_files"), *files), "CreateFile", ("F7",))
+        result = run(executable("iocp_files"), *files)
+        expect_call_error(result, "CreateFile", ("F7",))
+        keys = {block.key for block in report_of(result).blocks}
+        reject_unless(
+            keys <= {200},
+            result,
+            expected="key 200 for the second file, or no reads at all",
+            came=f"keys {sorted(keys, key=str)}",
+            errata=("F7",),
+        )
         expect_call_error(run(executable("iocp_files"), files[0]), "CreateFile", ("F7",))
 
     def test_a_path_in_korean_with_spaces(self, tmp_path: Path) -> None:

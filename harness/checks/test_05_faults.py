@@ -100,7 +100,9 @@ class TestFaults:
             if fault.call in faults.THREAD_STARTERS:  # its name and its code are free
                 named = bool(result.stderr.strip())
             else:  # a completion that failed, such as a reset, need not be named
-                named = fault.call in faults.RESULTS or any(e.call == fault.call for e in call_errors(result))
+                named = fault.call in faults.RESULTS or any(
+                    e.call == fault.call and e.code == fault.code for e in call_errors(result)
+                )
             wanted = f"on stderr: error : {fault.call} : {fault.code} : ..."
             reject_unless(
                 named,

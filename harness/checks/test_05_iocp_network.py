@@ -34,8 +34,11 @@ def stopped_cleanly(*arguments: str) -> Iterator[EchoServer]:
 def expect_clean_end(result: Run) -> Totals:
     expect_exit_code(result, 0, ("N28", "N29"))
     totals = totals_of(result)
-    if totals is None:
-        reject(result, expected="stopped : N clients, N messages, N bytes", came="no such line", errata=("N28", "N29"))
+    stops = sum(line.startswith("stopped : ") for line in result.lines)
+    if totals is None or stops != 1:
+        came = f"{stops} such lines, or others behind it" if stops else "no such line"
+        expected = f"stopped : N clients, N messages, N bytes{', once, and as the last line' if stops else ''}"
+        reject(result, expected=expected, came=came, errata=("N28", "N29"))
     return totals
 
 
@@ -145,6 +148,20 @@ class TestWhatItPrints:
             expect_line(server, f"클라이언트 접속 : {name}", errata=("N32",))
             client.finish_sending()
             expect_line(server, f"closed : {name}", errata=("N14",))
+
+    def test_quiet_leaves_out_the_rest(self) -> None:
+        """With --quiet nothing is printed for connections and messages: only `listening` and `stopped`."""
+        with EchoServer("--quiet") as server:
+            with server.connect() as client:
+                expect_echo(server, client, b"hello")
+                client.finish_sending()
+                expect_end(server, client, when="after its last byte", errata=("N14",))
+            result = server.stop()
+        expect_clean_end(result)
+        more = [line for line in result.lines if not line.startswith(("listening : ", "stopped : "))]
+        reject_unless(
+            not more, result, expected="only listening and stopped, with --quiet", came=str(more[:2]), errata=("N32",)
+        )
 
     def test_the_last_line_counts(self) -> None:
         """The last line counts the clients, the messages and exactly the bytes."""
@@ -276,6 +293,17 @@ class TestLimits:
             came=str(totals),
             errata=("N31",),
         )
+
+    def test_a_cap_of_nothing(self) -> None:
+        """With --max-connections 0 every connection is above the cap; each is counted."""
+        with EchoServer("--max-connections", "0") as server:
+            for _ in range(2):
+                with server.connect() as client:
+                    expect_end(server, client, when="above the cap", errata=("N31",))
+            result = server.stop()
+        totals = expect_clean_end(result)
+        wanted = Totals(2, 0, 0)
+        reject_unless(totals == wanted, result, expected=str(wanted), came=str(totals), errata=("N31",))
 
     def test_a_client_that_does_not_read(self) -> None:
         """A client that sends without reading is held to what its buffers hold, and nobody else waits for it."""

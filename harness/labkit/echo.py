@@ -14,9 +14,7 @@ from labkit.stages import executable
 from labkit.verdict import reject
 
 LISTENING = re.compile(r"^listening : (?:(?P<v4>[\d.]+)|\[(?P<v6>[0-9a-f:]+)\]):(?P<port>\d+)$", re.MULTILINE)
-STOPPED = re.compile(
-    r"^stopped : (?P<clients>\d+) clients, (?P<messages>\d+) messages, (?P<bytes>\d+) bytes$", re.MULTILINE
-)
+STOPPED = re.compile(r"^stopped : (?P<clients>\d+) clients, (?P<messages>\d+) messages, (?P<bytes>\d+) bytes$")
 
 
 def is_listening(text: str) -> bool:
@@ -28,6 +26,10 @@ class Totals:
     clients: int
     messages: int
     bytes: int
+
+    def __str__(self) -> str:
+        """As the server prints it."""
+        return f"stopped : {self.clients} clients, {self.messages} messages, {self.bytes} bytes"
 
 
 class EchoServer:
@@ -83,8 +85,8 @@ class EchoServer:
 
 
 def totals_of(run: Run) -> Totals | None:
-    """The server's last line."""
-    found = STOPPED.search(run.stdout)
+    """The server's last line; None if it is another one."""
+    found = STOPPED.fullmatch(run.lines[-1]) if run.lines else None
     return Totals(int(found["clients"]), int(found["messages"]), int(found["bytes"])) if found else None
 
 

@@ -547,7 +547,8 @@ int wmain(int argc, wchar_t** argv)
     InitializeCriticalSection(&guard);
 
     stop_requested = CreateEventW(nullptr, TRUE, FALSE, nullptr);
-    drained = CreateEventW(nullptr, TRUE, FALSE, nullptr);
+    if (stop_requested != nullptr)
+        drained = CreateEventW(nullptr, TRUE, FALSE, nullptr);
     if (stop_requested == nullptr || drained == nullptr) {
         complain("CreateEvent", GetLastError());
         goto cleanup;
