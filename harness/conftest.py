@@ -88,12 +88,17 @@ def _is_wanted(item: pytest.Item) -> bool:
     return not subject.case or subject.case == _case_of(item)
 
 
+def _unescaped(id: str) -> str:
+    """pytest writes what is not ASCII as \\uNNNN, Korean names too."""
+    return re.sub(r"\\u([0-9a-f]{4})", lambda match: chr(int(match[1], 16)), id)
+
+
 def _case_of(item: pytest.Item) -> str:
     """Which case of a parametrized check about a subject it is; empty: it has none."""
     subject = _subject_of(item)
     if subject is None:
         return ""
-    case = item.callspec.id.removesuffix(subject.key).strip("-")
+    case = _unescaped(item.callspec.id).removesuffix(subject.key).strip("-")
     return case.removeprefix(subject.key).strip("-")
 
 
@@ -133,7 +138,7 @@ def _title(item: pytest.Item) -> str:
     """The check's sentence: the first line of its docstring."""
     function = getattr(item, "function", None)
     text = (function.__doc__ or "").strip().splitlines()[0] if function and function.__doc__ else item.name
-    parameters = item.name.partition("[")[2].rstrip("]")
+    parameters = _unescaped(item.name.partition("[")[2].rstrip("]"))
     return f"{text} [{parameters}]" if parameters else text
 
 
