@@ -37,7 +37,9 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--stage", type=int, required=True, choices=[stage.number for stage in STAGES])
     parser.add_argument("--json", type=Path, metavar="F", help="write the verdicts there too")
     parser.add_argument("--junitxml", type=Path, metavar="F", help="write pytest's JUnit XML there")
-    parser.add_argument("-k", dest="only", metavar="CHECK", help="only the checks whose name has this in it")
+    parser.add_argument(
+        "-k", dest="only", metavar="CHECK", help="only the checks that pytest's -k picks: part of a name, or 'a and b'"
+    )
     return parser.parse_args(words)
 
 

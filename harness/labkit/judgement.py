@@ -35,7 +35,7 @@ def _where(finding: Finding, lines: SourceLines) -> str:
     return ", ".join(dict.fromkeys(place for place in places if place))
 
 
-def rows_for(found: list[tuple[Finding, str]]) -> list[tuple[str, str]]:
+def _rows_for(found: list[tuple[Finding, str]]) -> list[tuple[str, str]]:
     rows = []
     for finding, where in found[:MOST_FINDINGS]:
         rows.append(("found", finding.message))
@@ -65,7 +65,7 @@ def verdict_of(recording: Recording, rejected: Rejected | None, check: str) -> R
     rows = list(rejected.rows) if rejected else []
     rows += _crash(recording.subject, rows, about[0] if about else None)
     if shown is not None:
-        rows += ([] if rejected else [("asked", shown.command)]) + rows_for(shows)
+        rows += ([] if rejected else [("asked", shown.command)]) + _rows_for(shows)
     rows += _picture(recording, shown or next(iter(about), None), shows, check)
     before = rejected.errata if rejected else ()
     names = list(dict.fromkeys([*before, *errata]))
