@@ -1,7 +1,6 @@
 """Stage 4 with many reads: a thousand of them at once, whole files in bounded memory, and what one of many costs."""
 
 import contextlib
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -174,8 +173,7 @@ def seen_until_its_end(program: Program, look: Callable[[], float]) -> Iterator[
             printed, deadline = len(program.text()), time.monotonic() + patience.seconds()
         with contextlib.suppress(psutil.NoSuchProcess):
             yield look()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            program.process.wait(0.005)
+        if program.ends_within(0.005):
             return
 
 

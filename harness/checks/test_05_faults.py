@@ -1,7 +1,5 @@
 """Stage 5 with calls that fail: what only the probe can bring about."""
 
-import contextlib
-import subprocess
 from collections import Counter
 from collections.abc import Callable
 from typing import ClassVar
@@ -61,8 +59,7 @@ class TestFaults:
             if not served:
                 # It may be ending by itself: a Ctrl-C in its last moment would change its exit code. If it does not end,
                 # the Ctrl-C comes all the same.
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    program.process.wait(patience.LATER_S)
+                program.ends_within(patience.LATER_S)
             if program.process.poll() is None:
                 program.interrupt()
             return program.wait(), served

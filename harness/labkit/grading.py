@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pytest
@@ -70,8 +71,11 @@ def run_checks(subjects: list[Subject], words: list[str], *, quiet: bool = False
         workers = ["-n", str(2 * (os.cpu_count() or 1))]
         options = ["--rootdir", str(paths.ROOT), "-c", str(paths.ROOT / "pyproject.toml")]
         said = io.StringIO()
-        with runtime.session(), contextlib.redirect_stdout(said) if quiet else contextlib.nullcontext():
-            code = int(pytest.main([*options, *workers, *words], plugins=[collector]))
+        with contextlib.ExitStack() as session, ThreadPoolExecutor(1) as aside:
+            opened = aside.submit(session.enter_context, runtime.session())  # while pytest starts; the workers wait for it
+            with contextlib.redirect_stdout(said) if quiet else contextlib.nullcontext():
+                code = int(pytest.main([*options, *workers, *words], plugins=[collector]))
+            opened.result()
     finally:
         file.unlink(missing_ok=True)
         for name in (SUBJECTS, "LAB_BUILT"):

@@ -1,6 +1,5 @@
 """Running one program: bounded, line by line, and never left behind."""
 
-import contextlib
 import os
 import re
 import subprocess
@@ -186,9 +185,11 @@ class Program:
 
     def _exit_code_soon(self) -> int | None:
         """Its streams may be closed a moment before it has ended. None: it runs on."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return self.process.wait(1)
-        return None
+        return self.process.returncode if self.ends_within(1) else None
+
+    def ends_within(self, seconds: float) -> bool:
+        """Waits for its end, and no longer than that."""
+        return runtime.wait_for_end(self.process, seconds)
 
     def has_ended(self) -> bool:
         return self.process.poll() is not None and not self._starts_again()
@@ -196,9 +197,7 @@ class Program:
     def wait(self, patience_s: float | None = None) -> Run:
         """Waits for its end, or ends it."""
         seconds = patience.seconds() if patience_s is None else patience_s
-        try:
-            self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
+        if not self.ends_within(seconds):
             patience.ran_out()
             self.end(f"it had not ended after {seconds:g} s")
         for reader in self._readers:

@@ -22,7 +22,7 @@ HEADER_BYTES = 8
 MOST_BEHIND = 1 << 16
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Call:
     """One call of a Win32 function. While no `done` was read for it, it is under way."""
 
@@ -81,7 +81,7 @@ class Note:
         return _number(self.facts.get(name, ""))
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class Entry:
     """One line of the file."""
 
@@ -156,7 +156,15 @@ class Trace:
 
     def named(self, *names: str) -> list[Call]:
         """The calls of these functions, in order."""
-        return [call for call in self.calls if call.name in names]
+        found = [call for name in names for call in self._by_name.get(name, [])]
+        return sorted(found, key=lambda call: call.begin) if len(names) > 1 else found
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, list[Call]]:
+        by_name: dict[str, list[Call]] = {}
+        for call in self.calls:
+            by_name.setdefault(call.name, []).append(call)
+        return by_name
 
 
 def read_trace(path: Path) -> Trace:

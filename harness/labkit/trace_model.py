@@ -6,6 +6,7 @@ returned, so that a thing which one call makes and another uses is always seen i
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Literal
@@ -176,7 +177,7 @@ class Request:
     def buffer_in(self) -> str:
         return self.submit.facts.get("buf_in", "other")
 
-    @property
+    @functools.cached_property
     def blocks(self) -> set[str]:
         """The ids of the heap blocks that it uses."""
         return {where.removeprefix("heap:") for where in (self.ov_in, self.buffer_in) if where.startswith("heap:")}

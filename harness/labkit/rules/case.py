@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from labkit.trace import Call, Note, Trace
-from labkit.trace_model import Request
+from labkit.trace_model import Handle, Request
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,18 @@ class Case:
         for request in self.trace.requests:
             for block in request.blocks:
                 found.setdefault(block, []).append(request)
+        return found
+
+    def requests_of(self, handle: Handle) -> list[Request]:
+        """The requests that were made of it while it lived."""
+        made = self._by_handle.get(handle.value, [])
+        return [request for request in made if handle.lives_at(request.submit.begin)]
+
+    @functools.cached_property
+    def _by_handle(self) -> dict[int, list[Request]]:
+        found: dict[int, list[Request]] = {}
+        for request in self.trace.requests:
+            found.setdefault(request.handle, []).append(request)
         return found
 
     def in_flight_at(self, at: int) -> list[Request]:

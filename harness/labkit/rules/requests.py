@@ -138,9 +138,8 @@ def closed_in_flight(case: Case) -> Iterator[Sighting]:
     for handle in case.trace.handles:
         if handle.kind not in ("file", "socket") or handle.closed is None or handle.dead is None:
             continue
-        for request in case.trace.requests:
-            mine = request.handle == handle.value and handle.lives_at(request.submit.begin)
-            if not mine or not request.is_in_flight_at(handle.dead):
+        for request in case.requests_of(handle):
+            if not request.is_in_flight_at(handle.dead):
                 continue
             # On a port closing is a way to cancel, as long as somebody takes the packet.
             if request.on_port and request.observed:
