@@ -11,9 +11,9 @@ from labkit.contract import BROKEN_PIPE, END_OF_FILE, BlockLine, BlockReport, bl
 from labkit.feeder import Feeder
 from labkit.program import Program, Run, run
 from labkit.stages import executable
-from labkit.trace import read_trace
 from labkit.verdict import expect_call_error, expect_exit_code, expect_usage, reject, reject_unless
 from single_read import BLOCK, NOTICE_S, pattern
+from workers import expect_workers
 
 # What each read is to end with, by (key, id): the bytes it brings or the code it fails with. four_reads has no keys.
 Outcomes = dict[tuple[int | None, int], bytes | int]
@@ -88,20 +88,6 @@ def expect_blocks(result: Run, wanted: Outcomes, *, errata: tuple[str, ...] = ("
     expect_exit_code(result, code, ("F3",))
 
 
-def expect_few_workers(result: Run, asked_for: int) -> None:
-    """No more threads take packets than were asked for, main among them or not. Seen only in a traced run."""
-    if result.trace is None:
-        return
-    takers = {call.thread for call in read_trace(result.trace).calls if call.name.startswith("GetQueuedCompletion")}
-    reject_unless(
-        len(takers) <= asked_for + 1,
-        result,
-        expected=f"{asked_for} threads take all completions",
-        came=f"{len(takers)} threads do",
-        errata=("T16",),
-    )
-
-
 def expect_pipes_in_any_order(feeder: Feeder, count: int) -> None:
     """One read pends on each of so many pipes, which are then fed in a random order: each is reported when it is fed,
     while the others are still pending."""
@@ -129,7 +115,7 @@ def expect_pipes_in_any_order(feeder: Feeder, count: int) -> None:
     for pipe in pipes:
         pipe.close()
     expect_blocks(result, {(100 * (i + 1), i + 1): data for i, data in enumerate(fed)})
-    expect_few_workers(result, 2)
+    expect_workers(result, 2, too_many=("T16",))
 
 
 class TestFourReads:

@@ -3,14 +3,17 @@
 import contextlib
 import random
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from typing import ClassVar
 
 import pytest
 
+from labkit.contract import foreign_lines
 from labkit.echo import Client, EchoServer, Totals, first_difference, has_ipv6, totals_of
 from labkit.program import Run
 from labkit.verdict import expect_exit_code, reject, reject_unless
+from workers import expect_workers
 
 IPV4 = "127.0.0.1"
 IPV6 = "::1"
@@ -41,6 +44,14 @@ def expect_clean_end(result: Run) -> Totals:
         came = f"{stops} such lines, or others behind it" if stops else "no such line"
         expected = f"stopped : N clients, N messages, N bytes{', once, and as the last line' if stops else ''}"
         reject(result, expected=expected, came=came, errata=("N28", "N29"))
+    foreign = foreign_lines(result)
+    if foreign:
+        reject(
+            result,
+            expected="lines of the contract only, each whole, and escaped where they hold what a client has sent",
+            came=f"{len(foreign)} others, the first: {foreign[0][:100]!r}",
+            errata=("N32",),
+        )
     return totals
 
 
@@ -124,9 +135,10 @@ class TestWhatItPrints:
             (b"a\0b", r"a\x00b"),
             (b"one\ntwo\n", r"one\ntwo\n"),
             (b"\xff\xfe", r"\xff\xfe"),
+            (b"\x1b[31mred", r"\x1b[31mred"),
             ("한".encode()[:2], r"\xed\x95"),
         ],
-        ids=["ascii", "korean", "nul", "line ends", "not utf-8", "half a character"],
+        ids=["ascii", "korean", "nul", "line ends", "not utf-8", "terminal control", "half a character"],
     )
     def test_one_receive_is_one_line(self, sent: bytes, shown: str) -> None:
         r"""What was received is printed on one line: exactly its bytes, escaped where they are no text."""
@@ -142,6 +154,32 @@ class TestWhatItPrints:
                 expect_echo(server, client, half)
             expect_line(server, r"수신된 data : \xed\x95", errata=("N11",))
             expect_line(server, r"수신된 data : \x9c", errata=("N11",))
+
+    def test_lines_of_many_workers_stay_whole(self) -> None:
+        """Three workers print what forty clients say at the same time: each line is whole, and none is missing."""
+        said = [[f"client {client} message {number}" for client in range(40)] for number in range(10)]
+        with EchoServer("--threads", "3") as server:
+            with contextlib.ExitStack() as open_clients:
+                clients = [open_clients.enter_context(server.connect()) for _ in range(40)]
+                for messages in said:
+                    for client, message in zip(clients, messages, strict=True):
+                        client.send(message.encode())
+                    for client, message in zip(clients, messages, strict=True):
+                        came = client.receive(len(message))
+                        if came != message.encode():
+                            reject(server.stop(), expected=f"{message} back", came=f"{came!r}", errata=("N10",))
+            result = server.stop()
+        expect_clean_end(result)
+        shown = Counter(line for line in result.lines if line.startswith("수신된 data : "))
+        wrong = shown - Counter(f"수신된 data : {message}" for messages in said for message in messages)
+        reject_unless(
+            shown.total() == 400 and not wrong,
+            result,
+            expected="400 lines, each with one message",
+            came=f"{shown.total()} lines; unexpected: {[*wrong][:2]}",
+            errata=("N32",),
+        )
+        expect_workers(result, 3, too_few=("N33",), too_many=("N33",))
 
     @pytest.mark.parametrize("address", FAMILIES)
     def test_connections_are_named(self, address: str) -> None:

@@ -158,3 +158,14 @@ def block_report(run: Run, *, keys: bool) -> BlockReport:
         elif line != "Main Continue ..":
             unreadable.append(line)
     return BlockReport(blocks, done, unreadable)
+
+
+SERVER_LINE = re.compile(
+    r"listening : \S+|클라이언트 접속 : \S+|수신된 data : .*|closed : \S+" r"|stopped : \d+ clients, \d+ messages, \d+ bytes"
+)
+CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def foreign_lines(run: Run) -> list[str]:
+    """Those of a server's lines that are none of the contract's, or that hold what must be escaped."""
+    return [line for line in run.lines if not SERVER_LINE.fullmatch(line) or CONTROL_CHARACTER.search(line)]

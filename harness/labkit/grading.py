@@ -68,11 +68,13 @@ def run_checks(subjects: list[Subject], words: list[str], *, quiet: bool = False
     sys.path.insert(0, str(paths.HARNESS))
     os.environ |= {SUBJECTS: str(file), "LAB_BUILT": "1"}
     try:
-        workers = ["-n", str(2 * (os.cpu_count() or 1))]
+        workers = ["-n", str((os.cpu_count() or 1) + 1)]  # each costs a start of Python; they seldom wait
         options = ["--rootdir", str(paths.ROOT), "-c", str(paths.ROOT / "pyproject.toml")]
         said = io.StringIO()
         with contextlib.ExitStack() as session, ThreadPoolExecutor(1) as aside:
-            opened = aside.submit(session.enter_context, runtime.session())  # while pytest starts; the workers wait for it
+            opened = aside.submit(
+                session.enter_context, runtime.session()
+            )  # while pytest starts; the workers wait for it
             with contextlib.redirect_stdout(said) if quiet else contextlib.nullcontext():
                 code = int(pytest.main([*options, *workers, *words], plugins=[collector]))
             opened.result()

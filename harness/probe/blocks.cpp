@@ -199,6 +199,71 @@ void tell_writes_after_free() noexcept
     tell_writes_into(large_ones);
 }
 
+namespace {
+
+// Less than this may be something that a program has once and keeps to its end.
+constexpr std::size_t many = 100;
+
+struct Place {
+    const void* from;
+    std::size_t blocks;
+    std::size_t bytes;
+};
+
+// Of the places that are met first: where memory grows, many a block in any chain comes from there.
+class Places {
+public:
+    void count(const Block* chain) noexcept
+    {
+        for (const Block* block = chain; block != nullptr; block = block->next)
+            if (!block->freed)
+                if (Place* const place = place_of(block->from)) {
+                    ++place->blocks;
+                    place->bytes += block->size;
+                }
+    }
+
+    void tell() const noexcept
+    {
+        for (const Place& place : places_) {
+            if (place.blocks < many)
+                continue;
+            Line line = begin_line("note", next_sequence());
+            line.field().text("never-freed").field().text("blocks=").decimal(place.blocks);
+            line.field().text("bytes=").decimal(place.bytes);
+            tell_from(line, place.from);
+            write(line);
+        }
+    }
+
+private:
+    Place* place_of(const void* from) noexcept
+    {
+        for (Place& place : places_) {
+            if (place.from == nullptr)
+                place.from = from;
+            if (place.from == from)
+                return &place;
+        }
+        return nullptr;
+    }
+
+    Place places_[256]{};
+};
+
+} // namespace
+
+void tell_what_was_never_freed() noexcept
+{
+    const KeepLastError keep;
+    const Lock guard(lock);
+    Places places;
+    for (const Block* chain : by_start)
+        places.count(chain);
+    places.count(large_ones);
+    places.tell();
+}
+
 std::size_t block_size(const void* start) noexcept
 {
     const Lock guard(lock);

@@ -3,9 +3,11 @@
 
 #include "traced.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <new>
+#include <vector>
 
 namespace {
 
@@ -62,6 +64,23 @@ TEST_F(Blocks, TellOnceWhereTheyCameFrom)
     EXPECT_EQ(notes("alloc")[0].fact("block"), id);
     EXPECT_EQ(notes("alloc")[0].fact("size"), "77");
     delete[] block;
+}
+
+TEST_F(Blocks, ThatPileUpAtOnePlaceAreToldOf)
+{
+    std::unique_ptr<char[]> kept[100];
+    for (auto& block : kept)
+        block.reset(shown(new char[7]));
+    probe::tell_what_was_never_freed();
+    const auto of_these = [](const Entry& note) { return note.fact("bytes") == "700"; };
+    const std::vector<Entry> told = notes("never-freed");
+    ASSERT_EQ(std::count_if(told.begin(), told.end(), of_these), 1);
+    EXPECT_EQ(std::find_if(told.begin(), told.end(), of_these)->fact("blocks"), "100");
+
+    kept[0].reset();
+    probe::tell_what_was_never_freed();
+    const std::vector<Entry> both = notes("never-freed");
+    EXPECT_EQ(std::count_if(both.begin(), both.end(), of_these), 1);
 }
 
 TEST_F(Blocks, ThatTheKernelHasSeenStayAndTellASecondDelete)

@@ -26,6 +26,7 @@ void __cdecl end() noexcept
         return;
     const KeepLastError keep;
     tell_writes_after_free();
+    tell_what_was_never_freed();
     Line line = begin_line("note", next_sequence());
     write(line.field().text("exit"));
 }

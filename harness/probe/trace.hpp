@@ -20,6 +20,7 @@
 //     free block= how= at=             such a block was given up; it stays where it is, in quarantine
 //     double-free block= at=           ... and once more; block 0: one that is no longer known
 //     written-after-free block=        told at the end, of such a block
+//     never-freed blocks= bytes= at=   told at the end: so many that were made at one place
 //     mismatch block= made= freed= at= of any block
 //     frame-left ov=                   the frame is gone in which a request in flight, or its buffer, lay
 //     called-back ov= bytes= error=    a completion routine is about to be called

@@ -58,6 +58,7 @@ CASES = [
         FILE + EVENT + READ.replace("997", "109"),
         FILE + EVENT + READ.replace("997", "109") + FREED,
     ),
+    ("memory-leak", "iocp_network", "main ! never-freed blocks=200 bytes=12800 at=140000007", FREED),
     (
         "winsock-balance",
         "iocp_network",

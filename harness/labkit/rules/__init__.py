@@ -36,6 +36,7 @@ ERRATA: dict[str, dict[str, tuple[str, ...]]] = {
     "context-leak": _by_program("-", "-", "P7 P4", "F4", "F19 F8", "N29 N16"),
     "context-leak-at-once": _by_program("-", "-", "P4", "F4", "F4", "N16"),
     "context-leak-refused": _by_program("-", "-", "P4", "F22", "F22", "N16"),
+    "memory-leak": _by_program("", "", "", "", "", "N31"),
     "winsock-balance": _by_program("", "", "", "", "", "N29 N28"),
     "closed-handle": _by_program("E10", "T7", "P18", "F8", "F8", "N8"),
     "double-close": _by_program("E10", "T7", "P18", "F8", "F8", "N8"),

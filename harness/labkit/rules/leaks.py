@@ -105,6 +105,15 @@ def context_leak_refused(case: Case) -> Iterator[Sighting]:
             )
 
 
+@rule("memory-leak")
+def memory_leak(case: Case) -> Iterator[Sighting]:
+    """What is taken for each client or message is given back: else a server that serves for days runs out of memory."""
+    for note in case.trace.notes if case.has_ended else ():
+        if note.word == "never-freed":
+            blocks, taken = note.facts.get("blocks", "?"), note.facts.get("bytes", "?")
+            yield seen(f"{blocks} blocks of memory from one place, {taken} bytes in all, were never freed.", note)
+
+
 @rule("winsock-balance")
 def winsock_balance(case: Case) -> Iterator[Sighting]:
     """Every WSAStartup that succeeded is followed by its WSACleanup."""
