@@ -61,13 +61,12 @@ def _echo(results: Results, options: argparse.Namespace) -> None:
 def _requests(results: Results, _options: argparse.Namespace) -> None:
     if sys.platform == "win32":  # there is no such server
         return
-    from labkit.bench.wine_requests import requests_per_message
+    from labkit.bench.wine_requests import requests_per_message, requests_when_waiting
 
     with ui.activity("counting requests of Wine's server"):
+        results.requests += [requests_when_waiting(contestant) for contestant in echo.ALL]
         for connections in echo.CONNECTIONS:
-            results.requests[connections] = {
-                contestant.name: requests_per_message(contestant, connections) for contestant in (OURS, PEERS[0])
-            }
+            results.requests += [requests_per_message(contestant, connections) for contestant in (OURS, PEERS[0])]
 
 
 def _memory(results: Results, _options: argparse.Namespace) -> None:

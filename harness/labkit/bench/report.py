@@ -14,6 +14,7 @@ from labkit.bench.growth import COUNTS, Growth
 from labkit.bench.load import MESSAGE_BYTES
 from labkit.bench.memory import Memory
 from labkit.bench.reader import BlockSize
+from labkit.bench.wine_requests import Requests
 
 # Raised with every change that a reader of the file could trip over.
 JSON_VERSION = 1
@@ -22,8 +23,7 @@ JSON_VERSION = 1
 @dataclass
 class Results:
     levels: list[Level] = field(default_factory=list)
-    # By the number of connections and the server's name: all requests of Wine's server for a message, and which.
-    requests: dict[int, dict[str, tuple[float, dict[str, float]]]] = field(default_factory=dict)
+    requests: list[Requests] = field(default_factory=list)
     memory: dict[str, Memory] = field(default_factory=dict)
     blocks: list[BlockSize] = field(default_factory=list)
     growth: Growth | None = None
@@ -67,11 +67,12 @@ def _echo(results: Results) -> Table:
 
 
 def _requests(results: Results) -> Table:
-    table = _table("requests of Wine's server for one message", "server", "clients", "requests", "most of them")
-    for connections, by_name in results.requests.items():
-        for name, (count, kinds) in by_name.items():
-            most = ", ".join(f"{kind} {share:.2f}" for kind, share in list(kinds.items())[:7])
-            table.add_row(name, str(connections), f"{count:.2f}", most)
+    title = "requests of Wine's server for one message"
+    table = _table(title, "server", "clients", "each message", "requests", "most of them")
+    for counted in results.requests:
+        most = ", ".join(f"{kind} {share:.2f}" for kind, share in list(counted.by_name.items())[:7])
+        message = "is waited for" if counted.receives_wait else "is there already"
+        table.add_row(counted.server, str(counted.connections), message, f"{counted.per_message:.2f}", most)
     return table
 
 
@@ -116,11 +117,7 @@ def as_json(results: Results) -> dict[str, Any]:
             }
             for level in results.levels
         ],
-        "requests": [
-            {"connections": connections, "server": name, "per_message": count, "by_name": kinds}
-            for connections, by_name in results.requests.items()
-            for name, (count, kinds) in by_name.items()
-        ],
+        "requests": [asdict(counted) for counted in results.requests],
         "memory": [
             {"server": name, **asdict(memory), "per_connection": memory.per_connection}
             for name, memory in results.memory.items()
