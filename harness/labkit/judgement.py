@@ -26,12 +26,12 @@ def findings_in(subject: Subject, run: RecordedRun) -> list[tuple[Finding, str]]
     trace = read_trace(run.trace)
     findings = judge(trace, stage_named(subject.program).number, subject.program, hang=run.hang)
     lines = SourceLines(subject.executable, trace.base)
-    lines.learn(address for finding in findings for address in finding.addresses)
+    lines.learn(address for finding in findings for chain in finding.addresses for address in chain)
     return [(finding, _where(finding, lines)) for finding in findings]
 
 
 def _where(finding: Finding, lines: SourceLines) -> str:
-    places = (lines.line(address) for address in finding.addresses)
+    places = (lines.line(*chain) for chain in finding.addresses)
     return ", ".join(dict.fromkeys(place for place in places if place))
 
 

@@ -80,6 +80,11 @@ class Note:
     def fact(self, name: str) -> int:
         return _number(self.facts.get(name, ""))
 
+    @property
+    def callers(self) -> tuple[int, ...]:
+        """The return addresses behind the one in `at`, the nearest first."""
+        return _hex_numbers(self.facts.get("callers", "").split(","))
+
 
 @dataclass(eq=False, slots=True)
 class Entry:

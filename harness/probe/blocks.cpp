@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 namespace probe {
 
@@ -105,6 +106,19 @@ void tell_from(Line& line, const void* from) noexcept
     line.field().text("at=").hex(reinterpret_cast<std::uintptr_t>(from));
 }
 
+// Who called the function that `from` lies in, and who called that one: a delete may stand in a header of the C++ library.
+void tell_callers(Line& line, const void* from) noexcept
+{
+    void* frames[24];
+    void** const end = frames + CaptureStackBackTrace(0, static_cast<DWORD>(std::size(frames)), frames, nullptr);
+    void** frame = std::find(frames, end, from);
+    if (frame == end || ++frame == end)
+        return;
+    line.field().text("callers=").hex(reinterpret_cast<std::uintptr_t>(*frame));
+    while (++frame != end)
+        line.text(",").hex(reinterpret_cast<std::uintptr_t>(*frame));
+}
+
 bool can_be_filled(const Block& block) noexcept
 {
     MEMORY_BASIC_INFORMATION about{};
@@ -150,6 +164,7 @@ Freed forget_block(void* start, const char* how, Made fits, const void* from) no
     if (block.freed) {
         Line line = begin_note("double-free", block.id);
         tell_from(line, from);
+        tell_callers(line, from);
         write(line);
         return {Freed::freed_again, block.made, block.raw, block.size};
     }
@@ -157,6 +172,7 @@ Freed forget_block(void* start, const char* how, Made fits, const void* from) no
         Line line = begin_note("mismatch", block.id);
         line.field().text("made=").text(name_of(block.made)).field().text("freed=").text(how);
         tell_from(line, from);
+        tell_callers(line, from);
         write(line);
     }
     const Freed given_back{Freed::give_back, block.made, block.raw, block.size};
@@ -164,6 +180,7 @@ Freed forget_block(void* start, const char* how, Made fits, const void* from) no
         Line line = begin_note("free", block.id);
         line.field().text("how=").text(how);
         tell_from(line, from);
+        tell_callers(line, from);
         write(line);
     }
     if (block.seen && kept_bytes + block.size <= most_kept) {

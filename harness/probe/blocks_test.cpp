@@ -66,6 +66,28 @@ TEST_F(Blocks, TellOnceWhereTheyCameFrom)
     delete[] block;
 }
 
+// As a container's, whose delete stands in a header of the C++ library.
+PROBE_NOT_INLINED void free_for_somebody_else(char* block)
+{
+    delete[] block;
+    SwitchToThread(); // so that the delete is no jump, which would leave no address of ours behind
+}
+
+TEST_F(Blocks, TellWhoLedToTheirEnd)
+{
+    char* const block = shown(new char[16]);
+    static_cast<void>(where(block));
+    free_for_somebody_else(block);
+    free_for_somebody_else(block);
+    ASSERT_EQ(notes("free").size(), 1U);
+    const std::string first = notes("free")[0].fact("callers");
+    ASSERT_EQ(notes("double-free").size(), 1U);
+    const std::string second = notes("double-free")[0].fact("callers");
+    EXPECT_EQ(notes("free")[0].fact("at"), notes("double-free")[0].fact("at"));
+    EXPECT_NE(first.substr(0, first.find(',')), second.substr(0, second.find(','))) << first << " and " << second;
+    EXPECT_EQ(first.substr(first.find(',')), second.substr(second.find(',')));
+}
+
 TEST_F(Blocks, ThatPileUpAtOnePlaceAreToldOf)
 {
     std::unique_ptr<char[]> kept[100];

@@ -17,11 +17,12 @@
 //     thread-start low= high= of=      of: the call that created it; not known of main's and the system's threads
 //     thread-end
 //     alloc block= size= at=           where a block came from, before the first submit that refers to it
-//     free block= how= at=             such a block was given up; it stays where it is, in quarantine
-//     double-free block= at=           ... and once more; block 0: one that is no longer known
+//     free block= how= at= callers=    such a block was given up; it stays where it is, in quarantine
+//     double-free block= at= callers=  ... and once more; block 0: one that is no longer known
 //     written-after-free block=        told at the end, of such a block
 //     never-freed blocks= bytes= at=   told at the end: so many that were made at one place
-//     mismatch block= made= freed= at= of any block
+//     mismatch block= made= freed= at= callers=   of any block
+//                                      callers: the return addresses behind `at`, the nearest first
 //     frame-left ov=                   the frame is gone in which a request in flight, or its buffer, lay
 //     called-back ov= bytes= error=    a completion routine is about to be called
 //     closed-handle handle= name=      a call with a handle that was closed; it fails with 6 (a socket call with 10038)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from labkit import builder, paths
-from labkit.source_lines import place_of
+from labkit.source_lines import SourceLines, place_of
 
 pytestmark = pytest.mark.skipif(builder.PRESET != "mingw", reason="grading needs mingw-w64 and Wine so far")
 
@@ -100,6 +100,22 @@ def test_what_does_not_compile_is_rejected(folder: Path) -> None:
     done = grade(folder)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "needs a main of its own" in done.stdout + done.stderr
+
+
+def test_a_place_is_in_the_students_own_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a delete in a header of the C++ library the line is told that led to it."""
+    says = {
+        0x10F: "/usr/lib/gcc/x86_64-w64-mingw32/12-posix/include/c++/bits/unique_ptr.h:95",
+        0x11F: "/usr/lib/gcc/x86_64-w64-mingw32/12-posix/include/c++/vector:680 (discriminator 2)",
+        0x12F: "Z:/home/c++/main.cpp:17",
+        0x13F: "??:0",
+    }
+    monkeypatch.setattr(SourceLines, "_ask", lambda _, addresses, *how: [says[address] for address in addresses])
+    lines = SourceLines(Path("program.exe"), 0)
+    assert lines.line(0x110, 0x120, 0x130, 0x140) == "main.cpp:17"
+    assert lines.line(0x110, 0x120) == "unique_ptr.h:95"
+    assert lines.line(0x140, 0x130) == "main.cpp:17"
+    assert lines.line(0x140) == ""
 
 
 def test_a_place_may_have_any_name() -> None:

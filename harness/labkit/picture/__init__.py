@@ -32,7 +32,7 @@ class Picture:
 
 def draw(
     trace: Trace,
-    source_lines: Callable[[int], str],
+    source_lines: Callable[..., str],
     title: str,
     functions: Callable[[int], str] | None = None,
     around: int | None = None,

@@ -117,7 +117,7 @@ class Story:
 
 def tell(
     trace: Trace,
-    source_lines: Callable[[int], str],
+    source_lines: Callable[..., str],
     title: str,
     functions: Callable[[int], str] | None = None,
     around: int | None = None,
@@ -131,7 +131,7 @@ class _Teller:
     def __init__(
         self,
         trace: Trace,
-        source_lines: Callable[[int], str],
+        source_lines: Callable[..., str],
         functions: Callable[[int], str] | None,
         around: int | None,
         most_calls: int,
@@ -249,7 +249,7 @@ class _Teller:
         for note in self.trace.notes:
             if note.word in ALARMS:
                 thread = self.thread_numbers[note.thread]
-                source = self.source_lines(note.fact("at")) if note.fact("at") else ""
+                source = self.source_lines(note.fact("at"), *note.callers) if note.fact("at") else ""
                 detail = note.facts.get("name", "")
                 story.marks.append(Mark(note, thread, self._from(note.at), ALARMS[note.word], detail, source))
 

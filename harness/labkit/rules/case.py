@@ -17,7 +17,8 @@ class Finding:
     rule: str
     errata: tuple[str, ...]
     message: str  # what happened, in which thread, at which call; why it matters is told by the errata
-    addresses: tuple[int, ...]  # return addresses of the calls involved, the most important first
+    # Of each call or note involved, the most important first: its return address, and those behind it, as far as known.
+    addresses: tuple[tuple[int, ...], ...]
     seq: int  # of the call or note it is about
     right: str = ""  # the rule's sentence, if no erratum tells what is right
 
@@ -84,9 +85,9 @@ class Sighting:
     about: tuple[Call | Note, ...]
 
     @property
-    def addresses(self) -> tuple[int, ...]:
-        found = [it.return_address if isinstance(it, Call) else it.fact("at") for it in self.about]
-        return tuple(dict.fromkeys(address for address in found if address))
+    def addresses(self) -> tuple[tuple[int, ...], ...]:
+        found = [(it.return_address,) if isinstance(it, Call) else (it.fact("at"), *it.callers) for it in self.about]
+        return tuple(dict.fromkeys(chain for chain in found if chain[0]))
 
 
 def seen(message: str, *about: Call | Note) -> Sighting:
