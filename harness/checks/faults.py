@@ -1,5 +1,6 @@
 """Failing each call once: a run is recorded, and made again for every Win32 call in it, with just that call failing."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -171,7 +172,7 @@ def fail_each(program: str, faults: Iterable[Fault], again: Callable[[Fault], Ru
     faults = list(faults)
     if not faults:
         raise HarnessError("no call was found that could be failed")
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:  # a run waits as often as it works
         try:
             hits = list(pool.map(lambda fault: _judge(program, fault, again), faults))
         except BaseException:
