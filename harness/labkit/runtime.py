@@ -63,16 +63,19 @@ if sys.platform != "win32":
 
     def wait_for_end(process: subprocess.Popen[bytes], seconds: float) -> bool:
         """Whether it ends in that time. Popen.wait would look again and again, up to 50 ms apart."""
-        if process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):  # another thread has just seen its end
-                end = os.pidfd_open(process.pid)
-                try:
-                    ends = select.poll()  # select is for descriptors below 1024, and there may be 10,000 clients
-                    ends.register(end, select.POLLIN)
-                    ends.poll(seconds * 1000)
-                finally:
-                    os.close(end)
-        return process.poll() is not None
+        if process.poll() is not None:
+            return True
+        with contextlib.suppress(ProcessLookupError):  # another thread has just seen its end
+            end = os.pidfd_open(process.pid)
+            try:
+                ends = select.poll()  # select is for descriptors below 1024, and there may be 10,000 clients
+                ends.register(end, select.POLLIN)
+                if not ends.poll(seconds * 1000):
+                    return False
+            finally:
+                os.close(end)
+        process.wait()  # poll would know nothing while another thread waits
+        return True
 
     START_OPTIONS: dict[str, bool | int] = {"start_new_session": True}  # Ctrl-C in the terminal is for the lab alone
 
