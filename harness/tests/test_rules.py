@@ -249,6 +249,12 @@ def test_as_many_as_there_are_processors_may_be_let_run() -> None:
     assert "concurrency" in found("iocp_files", two_of_four, processors=3)
 
 
+def test_a_worker_may_end_before_a_posted_packet() -> None:
+    """The packet that tells the others to end may have an OVERLAPPED, which is no request of theirs."""
+    posted = TAKEN.replace("t2", "t3").replace("f0", "e0")
+    assert "pool-of-one" not in found("iocp_files", ON_PORT + PORT_READ + FAILED + posted)
+
+
 def test_a_hang_names_the_call_that_was_outstanding() -> None:
     """When a program had to be ended, the call that had not returned is named, and the request nobody saw the end of."""
     text = FILE + EVENT + READ + "main WaitForSingleObject 34 ffffffff"

@@ -12,13 +12,14 @@ from labkit.trace_model import DEQUEUES
 @rule("pool-of-one")
 def pool_of_one(case: Case) -> Iterator[Sighting]:
     """A worker goes on after a request that failed: only that request is over."""
-    dequeues = case.trace.named(*DEQUEUES)
+    last_of_thread = {call.thread: call.begin for call in case.trace.named(*DEQUEUES)}
+    # Of requests only: a posted packet may be the sign to end, also one with an OVERLAPPED.
+    last_of_a_request = max((packet.call.begin for packet in case.trace.packets if packet.request), default=0)
     for packet in case.trace.packets:
         if packet.succeeded or not packet.ov or packet.call.name != "GetQueuedCompletionStatus":
             continue
-        later = [call for call in dequeues if call.begin > packet.call.begin]
-        goes_on = any(call.thread == packet.call.thread for call in later)
-        if not goes_on and (case.hang or any(call.came_fact("ov") for call in later)):
+        taken = packet.call.begin
+        if last_of_thread[packet.call.thread] == taken and (case.hang or last_of_a_request > taken):
             yield seen(
                 f"{case.thread_name(packet.call.thread)} took the packet of a failed request and no other after it.",
                 packet.call,
