@@ -102,5 +102,9 @@ def _alone() -> Iterator[None]:
     import fcntl
 
     with (paths.BUILD / "build.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with ui.activity("waiting for another build to end"):
+                fcntl.flock(lock, fcntl.LOCK_EX)
         yield

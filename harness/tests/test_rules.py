@@ -17,6 +17,8 @@ RESULT = "t2 GetOverlappedResult 30 f0 c 1 -> 1 0 bytes=1000\n"
 TAKEN = "t2 GetQueuedCompletionStatus 40 a b c ffffffff ov_before=0 -> 1 0 bytes=1000 key=64 ov=f0\n"
 FAILED = "t2 GetQueuedCompletionStatus 40 a b c ffffffff ov_before=0 -> 0 38 bytes=0 key=64 ov=f0\n"
 STOP = "t2 GetQueuedCompletionStatus 40 a b c ffffffff ov_before=0 -> 1 0 bytes=0 key=0 ov=0\n"
+TWO_READS = "t2 ! thread-start\n" + ON_PORT + PORT_READ + PORT_READ.replace("f0", "f8")
+OTHER_TAKEN = TAKEN.replace("t2", "t3").replace("f0", "f8")
 FREED = "t2 ! free block=1 how=delete\nt2 ! free block=2 how=delete[]\n"
 CLOSED = "main CloseHandle 34 -> 1\nmain CloseHandle 30 -> 1\n"
 CANCEL = "main CancelIoEx 30 f0 -> 1\n"
@@ -163,8 +165,8 @@ CASES = [
     (
         "pool-of-one",
         "iocp_files",
-        ON_PORT + PORT_READ + PORT_READ.replace("f0", "f8") + FAILED + TAKEN.replace("t2", "t3").replace("f0", "f8"),
-        ON_PORT + PORT_READ + FAILED + STOP,
+        TWO_READS + FAILED + "t2 ! thread-end\n" + OTHER_TAKEN,
+        TWO_READS + FAILED + STOP + "t2 ! thread-end\n" + OTHER_TAKEN,
     ),
     ("stale-output", "iocp_files", PORT + TAKEN.replace("ov_before=0", "ov_before=f0"), PORT + TAKEN),
     (
@@ -249,10 +251,16 @@ def test_as_many_as_there_are_processors_may_be_let_run() -> None:
     assert "concurrency" in found("iocp_files", two_of_four, processors=3)
 
 
-def test_a_worker_may_end_before_a_posted_packet() -> None:
-    """The packet that tells the others to end may have an OVERLAPPED, which is no request of theirs."""
-    posted = TAKEN.replace("t2", "t3").replace("f0", "e0")
-    assert "pool-of-one" not in found("iocp_files", ON_PORT + PORT_READ + FAILED + posted)
+def test_a_worker_may_end_when_nothing_is_left_or_it_has_cancelled() -> None:
+    """Whoever takes the last packet may end, whatever came of it, and let a posted packet tell the others; and nobody
+    needs to go on who is stopping."""
+    posted = OTHER_TAKEN.replace("f8", "e0")
+    for text in (
+        TWO_READS + OTHER_TAKEN + FAILED + "t2 ! thread-end\n" + posted,
+        TWO_READS + FAILED + OTHER_TAKEN + "t2 ! thread-end\n" + posted,  # handled in another order than taken
+        TWO_READS + FAILED.replace(" 38 ", " 995 ") + "t2 ! thread-end\n" + OTHER_TAKEN,
+    ):
+        assert "pool-of-one" not in found("iocp_files", text)
 
 
 def test_a_hang_names_the_call_that_was_outstanding() -> None:

@@ -38,7 +38,7 @@ ERRATA: dict[str, dict[str, tuple[str, ...]]] = {
     "context-leak-refused": _by_program("-", "-", "P4", "F22", "F22", "N16"),
     "memory-leak": _by_program("", "", "", "", "", "N31"),
     "winsock-balance": _by_program("", "", "", "", "", "N29 N28"),
-    "closed-handle": _by_program("E10", "T7", "P18", "F8", "F8", "N8"),
+    "closed-handle": _by_program("E10", "T7", "P18", "F8", "F8", "-"),
     "double-close": _by_program("E10", "T7", "P18", "F8", "F8", "N8"),
     "wrong-close": _by_program("E10", "T7", "P18", "F8", "F8", "N19"),
     "freed-in-flight": _by_program("E8", "T8", "P7 P10", "F4", "F19 F22", "N28 N16"),

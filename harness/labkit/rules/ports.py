@@ -8,21 +8,27 @@ from labkit.rules.case import Case, Sighting, rule, seen
 from labkit.trace import INVALID_HANDLE
 from labkit.trace_model import DEQUEUES
 
+OPERATION_ABORTED = 995
+
 
 @rule("pool-of-one")
 def pool_of_one(case: Case) -> Iterator[Sighting]:
-    """A worker goes on after a request that failed: only that request is over."""
-    last_of_thread = {call.thread: call.begin for call in case.trace.named(*DEQUEUES)}
-    # Of requests only: a posted packet may be the sign to end, also one with an OVERLAPPED.
-    last_of_a_request = max((packet.call.begin for packet in case.trace.packets if packet.request), default=0)
+    """A worker goes on after a request that failed: only that request is over.
+
+    It may leave when nothing is in flight any more, or after a packet that it has cancelled itself: then it is ending.
+    """
+    last_dequeue = {call.thread: call for call in case.trace.named(*DEQUEUES)}
+    left_at = {thread.id: thread.ended for thread in case.trace.threads}
     for packet in case.trace.packets:
-        if packet.succeeded or not packet.ov or packet.call.name != "GetQueuedCompletionStatus":
+        request, thread = packet.request, packet.call.thread
+        if packet.succeeded or request is None or packet.call.name != "GetQueuedCompletionStatus":
             continue
-        taken = packet.call.begin
-        if last_of_thread[packet.call.thread] == taken and (case.hang or last_of_a_request > taken):
+        if request.failed_with == OPERATION_ABORTED or last_dequeue[thread] is not packet.call:
+            continue
+        left = left_at.get(thread)
+        if case.hang or (left is not None and case.in_flight_at(left)):
             yield seen(
-                f"{case.thread_name(packet.call.thread)} took the packet of a failed request and no other after it.",
-                packet.call,
+                f"{case.thread_name(thread)} took the packet of a failed request and no other after it.", packet.call
             )
 
 
