@@ -207,7 +207,7 @@ class SingleReadChecks:
     def test_a_path_in_korean_with_spaces(self, tmp_path: Path) -> None:
         """A path in Korean with spaces in it is opened."""
         file = tmp_path / "한글 이름" / "읽을 파일.bin"
-        file.parent.mkdir()
+        file.parent.mkdir(exist_ok=True)
         file.write_bytes(pattern(64))
         self.expect_data(self.read(file), pattern(64), of="a file with a Korean name", errata=("E13",))
 

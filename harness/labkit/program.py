@@ -20,6 +20,15 @@ from labkit.errors import HarnessError, Rejected
 MOST_OUTPUT = 8 << 20
 
 
+_falls = 0
+
+
+def falls() -> int:
+    """How many runs so far have ended as runtime.has_fallen_over tells. A check that such a run has failed is made again:
+    see conftest.py."""
+    return _falls
+
+
 @dataclass(frozen=True)
 class Run:
     """What a program left when it had ended."""
@@ -208,6 +217,9 @@ class Program:
         if self._starts_again():
             return self.wait(patience_s)
         exit_code = None if self._ended_because else self.process.returncode
+        if exit_code is not None and runtime.has_fallen_over(exit_code, self.text("stderr")):
+            global _falls
+            _falls += 1
         if self._record is not None:
             self._record.hang = bool(self._ended_because)
         return Run(self.command, exit_code, self.text("stdout"), self.text("stderr"), self._ended_because, self.trace)

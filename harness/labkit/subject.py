@@ -43,6 +43,11 @@ class Recording:
     def new_trace(self) -> Path:
         return self._folder / f"{_next_name()}.trace"
 
+    def forget_runs(self) -> None:
+        for run in self.runs:
+            run.trace.unlink(missing_ok=True)
+        self.runs.clear()
+
 
 @dataclass
 class RecordedRun:
@@ -90,8 +95,7 @@ def under_test(subject: Subject) -> Iterator[Recording]:
         _current = before
         if recording.runs:
             runtime.end_all_marked(recording.mark)
-        for run in recording.runs:
-            run.trace.unlink(missing_ok=True)
+        recording.forget_runs()
 
 
 def write_subjects(subjects: list[Subject], file: Path) -> None:
