@@ -123,6 +123,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool:
         recording = pyfuncitem.funcargs.get("subject")
         if isinstance(recording, Recording):
             recording.forget_runs()
+        pyfuncitem.warn(pytest.PytestWarning("Wine has fallen over in a run: the check was made again"))
         verdict = _verdict_of(pyfuncitem)
     if verdict is not None:
         raise verdict

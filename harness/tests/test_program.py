@@ -123,6 +123,18 @@ def test_a_start_that_failed_silently_is_made_again(misbehaving: Path, tmp_path:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it is Wine that falls over")
+def test_wine_that_falls_over_is_told_from_a_crash(misbehaving: Path) -> None:
+    """A signal of Linux, and what Wine and the loader say then, are not the program's; a crash and its words are."""
+    crash = run(misbehaving, "crash")
+    assert crash.exit_code is not None
+    assert not runtime.has_fallen_over(crash.exit_code, crash.stderr)
+    assert runtime.has_fallen_over(-11, "")
+    assert runtime.has_fallen_over(127, "usage : a\nInconsistency detected by ld.so: dl-fini.c: 87: _dl_fini: ...\n")
+    assert runtime.has_fallen_over(1, "wine client error:17c: write: Bad file descriptor\n")
+
+
+@pytest.mark.filterwarnings("ignore:Wine has fallen over")
+@pytest.mark.skipif(sys.platform == "win32", reason="it is Wine that falls over")
 def test_a_check_is_made_again_when_wine_has_fallen_over(misbehaving: Path, tmp_path: Path) -> None:
     """A verdict that came with a process ended by a signal of Linux counts only if it comes a second time."""
     made = tmp_path / "made"
