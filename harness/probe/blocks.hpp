@@ -37,7 +37,7 @@ void free_block(void* start, const char* how, Made fits, const void* from) noexc
 // Tells of each block in quarantine that somebody has written to since it was freed.
 void tell_writes_after_free() noexcept;
 
-// Tells of each place in the program that has taken many blocks and given none of them back: memory that grows.
+// Tells of each place in the program whose blocks are still there in great number: memory that grows.
 void tell_what_was_never_freed() noexcept;
 
 // The size of a live block; 0 if it is none.
