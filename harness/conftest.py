@@ -163,15 +163,14 @@ def _again(item: pytest.Item) -> str:
     """The command that runs just this check again."""
     subject = _subject_of(item)
     if subject is not None:
-        return subject.again if subject.check else f"{subject.again} -k {shlex.quote(_names_just(item, subject))}"
+        return f"{subject.again} {_just(item)}" if subject.again_takes_only else subject.again
     return f"{paths.door()} test {shlex.quote(item.nodeid)}"
 
 
-def _names_just(item: pytest.Item, subject: Subject) -> str:
-    """For -k: this check, and where its grammar allows to say so, this case of it and this program."""
-    several = len(subjects_wanted() or []) > 1
-    words = [_case_of(item), subject.key if several else ""]
-    return " and ".join([item.originalname, *(word for word in words if re.fullmatch(r"[\w.+]+", word))])
+def _just(item: pytest.Item) -> str:
+    """The words for `lab grade` that ask for just this check and this case of it."""
+    case = _case_of(item)
+    return f"--only {shlex.quote(f'{item.originalname}[{case}]' if case else item.originalname)}"
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -31,15 +31,14 @@ class Submission:
 
 def parse(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="lab grade", description="Grades every .cpp of DIR as one program of a stage."
+        prog="lab grade", description="Grades every .cpp of DIR, or the one that is named, as a program of a stage."
     )
-    parser.add_argument("directory", metavar="DIR", type=Path)
+    parser.add_argument("submitted", metavar="DIR|FILE", type=Path)
     parser.add_argument("--stage", type=int, required=True, choices=[stage.number for stage in STAGES])
     parser.add_argument("--json", type=Path, metavar="F", help="write the verdicts there too")
     parser.add_argument("--junitxml", type=Path, metavar="F", help="write pytest's JUnit XML there")
-    parser.add_argument(
-        "-k", dest="only", metavar="CHECK", help="only the checks that pytest's -k picks: part of a name, or 'a and b'"
-    )
+    parser.add_argument("--only", metavar="CHECK[CASE]", help="only this check, or this case of it, as verdicts name it")
+    parser.add_argument("-k", dest="picks", metavar="NAME", help="only the checks that pytest's -k picks, as 'a and b'")
     return parser.parse_args(words)
 
 
@@ -61,21 +60,17 @@ def grade_command(words: list[str]) -> int:
 
 
 def _grade(options: argparse.Namespace) -> int:
-    if not options.directory.is_dir():
-        raise HarnessError(f"{options.directory} is no folder")
     stage = next(stage for stage in STAGES if stage.number == options.stage)
-    sources = sources_in(options.directory)
-    if not sources:
-        raise HarnessError(f"there is no .cpp file in {options.directory}")
+    sources = _sources_of(options.submitted)
     builder.build("probe", "pipe_feeder")
     submissions = build_all(stage, sources)
     for submission in submissions:
         _show_build(submission)
-    subjects = subjects_of(submissions, lambda submission: submission.source.stem)
+    subjects = subjects_of(submissions, lambda submission: submission.source.stem, options.only or "")
     results: list[CheckResult] = []
     if subjects:
         extra = ["-q", *check_files(stage)]
-        extra += ["-k", options.only] if options.only else []
+        extra += ["-k", options.picks] if options.picks else []
         extra += [f"--junitxml={options.junitxml.resolve()}"] if options.junitxml else []
         results = run_checks(subjects, extra)
     code = exit_code_of(submissions, results)
@@ -83,6 +78,17 @@ def _grade(options: argparse.Namespace) -> int:
         _write_json(options.json, as_json(stage, submissions, results, code))
     _summarise(submissions, results)
     return code
+
+
+def _sources_of(submitted: Path) -> list[Path]:
+    if submitted.is_file() and submitted.suffix.lower() == ".cpp":
+        return [submitted.resolve()]
+    if not submitted.is_dir():
+        raise HarnessError(f"{submitted} is no folder, and no .cpp file")
+    sources = sources_in(submitted)
+    if not sources:
+        raise HarnessError(f"there is no .cpp file in {submitted}")
+    return sources
 
 
 def _write_json(file: Path, what: dict[str, Any]) -> None:
@@ -112,14 +118,19 @@ def grade_references() -> int:
     return exit_code_of(submissions, results)
 
 
-def subjects_of(submissions: list[Submission], key: Callable[[Submission], str]) -> list[Subject]:
-    """Those that compile."""
+def subjects_of(submissions: list[Submission], key: Callable[[Submission], str], only: str = "") -> list[Subject]:
+    """Those that compile. `only`: a check, or a case of it, as --only takes it; empty: all."""
+    check, _, case = only.partition("[")
+    case = case.removesuffix("]")
     subjects = []
     for submission in submissions:
-        folder = shlex.quote(paths.shown(submission.source.parent))
-        again = f"{paths.door()} grade {folder} --stage {stage_named(submission.program).number}"
+        folder = submission.source.parent
+        alone = sum(other.source.parent == folder for other in submissions) == 1
+        graded = shlex.quote(paths.shown(folder if alone else submission.source))
+        again = f"{paths.door()} grade {graded} --stage {stage_named(submission.program).number}"
         if submission.built.executable is not None:
-            subjects.append(Subject(key(submission), submission.program, submission.built.executable, again))
+            executable = submission.built.executable
+            subjects.append(Subject(key(submission), submission.program, executable, again, check=check, case=case))
     return subjects
 
 

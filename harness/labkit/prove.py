@@ -126,7 +126,8 @@ def _judge_by_checks(proofs: list[Proof]) -> None:
             continue
         wrong = proof.wrong
         again = f"{paths.door()} prove {proof.erratum.id}"
-        subjects.append(Subject(proof.key, wrong.program, proof.built.executable, again, wrong.check, wrong.case))
+        executable = proof.built.executable
+        subjects.append(Subject(proof.key, wrong.program, executable, again, False, wrong.check, wrong.case))
     if not subjects:
         return
     stages = dict.fromkeys(stage_named(proof.wrong.program) for proof in proofs)

@@ -27,6 +27,7 @@ class Subject:
     program: str  # of the contract: event_wait ...
     executable: Path
     again: str = ""  # the command that grades it again
+    again_takes_only: bool = True  # ... which can be asked for a single check by --only
     check: str = ""  # the only check that is wanted, by its function's name; empty: all
     case: str = ""  # ... and the only parametrized case of it
 

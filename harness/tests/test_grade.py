@@ -57,9 +57,20 @@ def test_a_verdict_shows_one_run(folder: Path, tmp_path: Path) -> None:
         assert check["errata"] == ["E10"]
         assert [heading for heading, _ in rows].count("found") == 1
         assert re.fullmatch(r"main \(1\)\.cpp:\d+", told["where"])
-        assert told["again"].endswith(f"-k 'test_the_bytes_come_from_the_offset and {case}'")
+        assert told["again"].endswith(f"--only 'test_the_bytes_come_from_the_offset[{case}]'")
         picture = paths.ROOT / told["picture"].partition("#")[0]
         assert f"patterned.bin {case}" in picture.read_text(encoding="utf-8").replace("\\\\", "\\")
+
+
+def test_a_single_case_is_asked_again(folder: Path, tmp_path: Path) -> None:
+    """--only asks for that case and no other whose name has it in it, of the one program that is named."""
+    (folder / "other.cpp").write_text("not a program\n")
+    only = ["--only", "test_the_bytes_come_from_the_offset[8]", "--json", tmp_path / "verdicts.json"]
+    done = grade(folder / "main (1).cpp", *only)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (program,) = read(tmp_path / "verdicts.json")["programs"]
+    (check,) = program["checks"]
+    assert check["check"].endswith("::test_the_bytes_come_from_the_offset[main (1)-8]")
 
 
 def test_a_crash_is_told_with_its_line(folder: Path, tmp_path: Path) -> None:
