@@ -196,7 +196,9 @@ def _judge(program: str, fault: Fault, again: Callable[[Fault], Run]) -> bool:
     recording = subject.current()
     assert recording is not None
     record = next(record for record in recording.runs if record.trace == run.trace)
-    if judgement.findings_in(recording.subject, record):  # they are shown together with their run's picture
+    if found := judgement.findings_in(recording.subject, record):  # they are shown together with their run's picture
+        if any(finding.errata for finding, _ in found):  # which say why themselves
+            errata = ()
         raise Rejected([("asked", f"{run.command}  ({fault})"), *reasons(errata)], errata, record.trace)
     return was_hit(run)
 
