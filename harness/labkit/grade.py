@@ -37,7 +37,9 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--stage", type=int, required=True, choices=[stage.number for stage in STAGES])
     parser.add_argument("--json", type=Path, metavar="F", help="write the verdicts there too")
     parser.add_argument("--junitxml", type=Path, metavar="F", help="write pytest's JUnit XML there")
-    parser.add_argument("--only", metavar="CHECK[CASE]", help="only this check, or this case of it, as verdicts name it")
+    parser.add_argument(
+        "--only", metavar="CHECK[CASE]", help="only this check, or this case of it, as verdicts name it"
+    )
     parser.add_argument("-k", dest="picks", metavar="NAME", help="only the checks that pytest's -k picks, as 'a and b'")
     return parser.parse_args(words)
 

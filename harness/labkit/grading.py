@@ -84,7 +84,9 @@ def run_checks(subjects: list[Subject], words: list[str], *, quiet: bool = False
             os.environ.pop(name, None)
     told = any(result.outcome == "harness" for result in collector.results)  # conftest ends with 2 for these as well
     if code not in (0, 1) and not (code == 2 and told):
-        raise HarnessError("no check was made" if code == 5 else f"pytest ended with {code}\n{said.getvalue()}")
+        raise HarnessError(
+            "no check was made: none has that name" if code == 5 else f"pytest ended with {code}\n{said.getvalue()}"
+        )
     return collector.results
 
 

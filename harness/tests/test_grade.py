@@ -92,7 +92,7 @@ def test_nothing_asked_is_no_acceptance(folder: Path, tmp_path: Path) -> None:
     done = grade(folder, "-k", "nothing_of_that_name", "--json", tmp_path / "verdicts.json")
     assert done.returncode == 2
     written = read(tmp_path / "verdicts.json")
-    assert (written["exit_code"], written["error"]) == (2, "no check was made")
+    assert (written["exit_code"], written["error"]) == (2, "no check was made: none has that name")
 
 
 def test_a_file_that_cannot_be_written_is_told_first(folder: Path, tmp_path: Path) -> None:
