@@ -153,13 +153,8 @@ void remember_block(const void* start, std::size_t size, Made made, const void* 
     chain = block;
 }
 
-Freed forget_block(void* start, const char* how, Made fits, const void* from) noexcept
+static Freed forget(Block** at, const char* how, Made fits, const void* from) noexcept
 {
-    const KeepLastError keep;
-    const Lock guard(lock);
-    Block** const at = find_start(reinterpret_cast<std::uintptr_t>(start));
-    if (at == nullptr)
-        return {Freed::unknown, fits, nullptr, 0};
     Block& block = **at;
     if (block.freed) {
         Line line = begin_note("double-free", block.id);
@@ -188,7 +183,7 @@ Freed forget_block(void* start, const char* how, Made fits, const void* from) no
         block.freed = true;
         block.filled = can_be_filled(block);
         if (block.filled)
-            std::memset(start, filler, block.size);
+            std::memset(reinterpret_cast<void*>(block.start), filler, block.size);
         return {Freed::kept, block.made, block.raw, block.size};
     }
     *at = block.next;
@@ -196,11 +191,44 @@ Freed forget_block(void* start, const char* how, Made fits, const void* from) no
     return given_back;
 }
 
+Freed forget_block(void* start, const char* how, Made fits, const void* from) noexcept
+{
+    const KeepLastError keep;
+    const Lock guard(lock);
+    Block** const at = find_start(reinterpret_cast<std::uintptr_t>(start));
+    return at != nullptr ? forget(at, how, fits, from) : Freed{Freed::unknown, fits, nullptr, 0};
+}
+
+// Whether one in this chain is kept.
+static bool forget_heap_in(Block** at, const void* heap, const void* from) noexcept
+{
+    bool any_kept = false;
+    while (*at != nullptr) {
+        Block& block = **at;
+        const bool is_of_it = block.made == Made::by_heap_alloc && block.raw == heap;
+        const bool stays = !is_of_it || block.freed || forget(at, "HeapDestroy", block.made, from).what == Freed::kept;
+        any_kept = any_kept || (is_of_it && stays);
+        if (stays)
+            at = &block.next;
+    }
+    return any_kept;
+}
+
+bool forget_heap(const void* heap, const void* from) noexcept
+{
+    const KeepLastError keep;
+    const Lock guard(lock);
+    bool any_kept = forget_heap_in(&large_ones, heap, from);
+    for (Block*& chain : by_start)
+        any_kept = forget_heap_in(&chain, heap, from) || any_kept;
+    return any_kept;
+}
+
 static void tell_writes_into(const Block* chain) noexcept
 {
     for (const Block* block = chain; block != nullptr; block = block->next) {
         const auto* const bytes = reinterpret_cast<const unsigned char*>(block->start);
-        if (!block->filled ||
+        if (!block->filled || !can_be_filled(*block) || // it could be then, and may be protected since
             std::all_of(bytes, bytes + block->size, [](unsigned char byte) { return byte == filler; }))
             continue;
         write(begin_note("written-after-free", block->id));

@@ -34,6 +34,10 @@ Freed forget_block(void* start, const char* how, Made fits, const void* from) no
 // forget_block, and the memory goes back the way it came. A block that nobody made is left alone: freed twice.
 void free_block(void* start, const char* how, Made fits, const void* from) noexcept;
 
+// A heap that HeapAlloc has made blocks in is destroyed: each that is left counts as freed by that. True: some of its
+// blocks are in quarantine, so that the heap has to stay.
+bool forget_heap(const void* heap, const void* from) noexcept;
+
 // Tells of each block in quarantine that somebody has written to since it was freed.
 void tell_writes_after_free() noexcept;
 

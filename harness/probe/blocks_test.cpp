@@ -179,6 +179,30 @@ TEST_F(Blocks, OfVirtualAllocAreKnownToo)
     EXPECT_EQ(notes("free").at(0).fact("how"), "VirtualFree");
 }
 
+TEST_F(Blocks, GoWithTheirHeap)
+{
+    const HANDLE heap = HeapCreate(0, 0, 0);
+    ASSERT_NE(heap, nullptr);
+    void* const given_back = shown(HeapAlloc(heap, 0, 8));
+    auto* const left = static_cast<char*>(shown(HeapAlloc(heap, 0, 8)));
+    static_cast<void>(where(given_back));
+    const std::string id = where(left).substr(5);
+    HeapFree(heap, 0, given_back);
+    EXPECT_TRUE(HeapDestroy(heap));
+    ASSERT_EQ(notes("free").size(), 2U);
+    EXPECT_EQ(notes("free")[1].fact("block"), id);
+    EXPECT_EQ(notes("free")[1].fact("how"), "HeapDestroy");
+    EXPECT_EQ(static_cast<unsigned char>(*left), 0xDD); // what the kernel may still write to is kept
+    probe::tell_writes_after_free();
+    EXPECT_TRUE(notes("written-after-free").empty());
+
+    const HANDLE other = HeapCreate(0, 0, 0);
+    ASSERT_NE(other, nullptr);
+    auto* const unseen = shown(HeapAlloc(other, 0, 8));
+    EXPECT_TRUE(HeapDestroy(other));
+    EXPECT_EQ(probe::block_size(unseen), 0U);
+}
+
 TEST_F(Blocks, ComeFromEveryFormOfNew)
 {
     struct alignas(64) Wide {

@@ -21,6 +21,7 @@ void(__cdecl* real_aligned_free)(void*) = nullptr;
 decltype(&::HeapAlloc) real_heap_alloc = nullptr;
 decltype(&::HeapReAlloc) real_heap_realloc = nullptr;
 decltype(&::HeapFree) real_heap_free = nullptr;
+decltype(&::HeapDestroy) real_heap_destroy = nullptr;
 decltype(&::VirtualAlloc) real_virtual_alloc = nullptr;
 decltype(&::VirtualFree) real_virtual_free = nullptr;
 
@@ -145,6 +146,12 @@ BOOL WINAPI probed_heap_free(HANDLE heap, DWORD flags, void* start)
     return TRUE;
 }
 
+// All its blocks go with it. One that the kernel has seen is kept, as after a HeapFree, and then its heap is too.
+BOOL WINAPI probed_heap_destroy(HANDLE heap)
+{
+    return forget_heap(heap, PROBE_RETURN_ADDRESS) ? TRUE : real_heap_destroy(heap);
+}
+
 void* WINAPI probed_virtual_alloc(void* wanted, SIZE_T size, DWORD type, DWORD protection)
 {
     void* const start = real_virtual_alloc(wanted, size, type, protection);
@@ -202,6 +209,7 @@ void install_memory() noexcept
     replace("HeapAlloc", real_heap_alloc, &probed_heap_alloc);
     replace("HeapReAlloc", real_heap_realloc, &probed_heap_realloc);
     replace("HeapFree", real_heap_free, &probed_heap_free);
+    replace("HeapDestroy", real_heap_destroy, &probed_heap_destroy);
     replace("VirtualAlloc", real_virtual_alloc, &probed_virtual_alloc);
     replace("VirtualFree", real_virtual_free, &probed_virtual_free);
 }
