@@ -19,6 +19,9 @@ from labkit.subject import Recording, Subject, subjects_wanted, under_test
 # pytest's exit code for "the harness could not do its job": neither passed nor failed.
 HARNESS_FAILED = 2
 
+# How often a check is made at most, if Wine falls over in it.
+MOST_ATTEMPTS = 3
+
 # Temporary files belong under build/, like everything else that is written.
 TEMPORARY = paths.BUILD / "tmp"
 TEMPORARY.mkdir(parents=True, exist_ok=True)
@@ -115,18 +118,19 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Recording | None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool:
-    """Makes the check, and raises its verdict. It is made a second time if Wine has fallen over in a run of the first:
-    whatever that showed is not the program's doing, unless it comes again."""
-    before = falls()
-    verdict = _verdict_of(pyfuncitem)
-    if verdict is not None and falls() > before:
+    """Makes the check, and raises its verdict. It is made again if Wine has fallen over in one of its runs: whatever that
+    showed is not the program's doing, unless it comes again and again."""
+    for attempt in range(MOST_ATTEMPTS):
+        before = falls()
+        verdict = _verdict_of(pyfuncitem)
+        if verdict is None:
+            return True
+        if falls() == before or attempt == MOST_ATTEMPTS - 1:
+            raise verdict
         recording = pyfuncitem.funcargs.get("subject")
         if isinstance(recording, Recording):
             recording.forget_runs()
         pyfuncitem.warn(pytest.PytestWarning("Wine has fallen over in a run: the check was made again"))
-        verdict = _verdict_of(pyfuncitem)
-    if verdict is not None:
-        raise verdict
     return True
 
 

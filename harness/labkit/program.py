@@ -15,6 +15,7 @@ import psutil
 
 from labkit import patience, runtime, subject
 from labkit.errors import HarnessError, Rejected
+from labkit.trace import read_trace
 
 # A program that prints more than this is ended.
 MOST_OUTPUT = 8 << 20
@@ -24,8 +25,8 @@ _falls = 0
 
 
 def falls() -> int:
-    """How many runs so far have ended as runtime.has_fallen_over tells. A check that such a run has failed is made again:
-    see conftest.py."""
+    """How many runs so far have ended as runtime.has_fallen_over tells, with nothing to tell how they would have ended. A
+    check that such a run has failed is made again: see conftest.py."""
     return _falls
 
 
@@ -216,13 +217,22 @@ class Program:
                 reader.join(5)
         if self._starts_again():
             return self.wait(patience_s)
-        exit_code = None if self._ended_because else self.process.returncode
-        if exit_code is not None and runtime.has_fallen_over(exit_code, self.text("stderr")):
-            global _falls
-            _falls += 1
+        exit_code, stderr = None if self._ended_because else self.process.returncode, self.text("stderr")
+        if exit_code is not None and runtime.has_fallen_over(exit_code, stderr):
+            exit_code, stderr = self._before_the_fall(exit_code, stderr)
         if self._record is not None:
             self._record.hang = bool(self._ended_because)
-        return Run(self.command, exit_code, self.text("stdout"), self.text("stderr"), self._ended_because, self.trace)
+        return Run(self.command, exit_code, self.text("stdout"), stderr, self._ended_because, self.trace)
+
+    def _before_the_fall(self, exit_code: int, stderr: str) -> tuple[int, str]:
+        """The program's own exit code, which the probe took down when everything of the program was over, and its stderr
+        without Wine's words; without the probe both stay what they are, and the run counts as a fall."""
+        noted = read_trace(self.trace).exit_code if self.trace is not None and self.trace.exists() else None
+        if noted is None:
+            global _falls
+            _falls += 1
+            return exit_code, stderr
+        return noted, runtime.without_words_of_a_fall(stderr)
 
     def end(self, because: str = "it was no longer needed") -> None:
         """Kills it, with everything it has started."""

@@ -121,6 +121,12 @@ class Trace:
         return any(note.word == "exit" for note in self.notes)
 
     @property
+    def exit_code(self) -> int | None:
+        """What it was about to end with; None: it has not come to its end, or not in order."""
+        note = next((note for note in self.notes if note.word == "exit" and "code" in note.facts), None)
+        return note.fact("code") if note else None
+
+    @property
     def main_thread(self) -> int:
         """The thread that wrote the first line."""
         first = next(iter(self.notes), None) or next(iter(self.calls), None)

@@ -9,6 +9,7 @@
 #include "threads.hpp"
 
 #include <atomic>
+#include <cstdint>
 #include <cstdlib>
 
 namespace probe {
@@ -16,8 +17,11 @@ namespace probe {
 namespace {
 
 void(__cdecl* real_exit)(int) = nullptr;
+void(__cdecl* real_exit_at_once)(int) = nullptr;
 void(WINAPI* real_exit_process)(UINT) = nullptr;
+decltype(&::TerminateProcess) real_terminate = nullptr;
 constinit std::atomic<bool> ended{false};
+constinit std::atomic<std::int64_t> exit_code{-1}; // negative: not known
 
 // Whichever way is met first: Wine does not tell an executable's callbacks of the process's end.
 void __cdecl end() noexcept
@@ -28,21 +32,46 @@ void __cdecl end() noexcept
     tell_writes_after_free();
     tell_what_was_never_freed();
     Line line = begin_line("note", next_sequence());
-    write(line.field().text("exit"));
+    line.field().text("exit");
+    if (const std::int64_t code = exit_code; code >= 0)
+        line.field().text("code=").hex(static_cast<std::uint64_t>(code));
+    write(line);
+}
+
+void end_with(UINT code) noexcept
+{
+    exit_code = code;
+    end();
 }
 
 // main has returned, or somebody calls exit: from main's caller no frame of main is left. Not recorded.
 void __cdecl probed_exit(int code)
 {
+    exit_code = static_cast<UINT>(code);
     tell_frames_left(PROBE_CALLER_STACK);
     real_exit(code);
 }
 
+void __cdecl probed_exit_at_once(int code)
+{
+    end_with(static_cast<UINT>(code));
+    real_exit_at_once(code);
+}
+
 [[noreturn]] void WINAPI probed_exit_process(UINT code)
 {
-    end();
+    end_with(code);
     real_exit_process(code);
     std::abort();
+}
+
+// A program that ends itself so to say that all is well is held to what it leaves behind, like any other. With another
+// code it is the emergency exit: what a thread cannot wait for must not be given back.
+BOOL WINAPI probed_terminate(HANDLE process, UINT code)
+{
+    if (code == 0 && process == GetCurrentProcess())
+        end_with(code);
+    return real_terminate(process, code);
 }
 
 template <typename Function>
@@ -67,7 +96,9 @@ void begin() noexcept
     install_all();
     install_memory();
     replace<void(__cdecl*)(int)>("exit", real_exit, &probed_exit);
+    replace<void(__cdecl*)(int)>("_exit", real_exit_at_once, &probed_exit_at_once);
     replace<void(WINAPI*)(UINT)>("ExitProcess", real_exit_process, &probed_exit_process);
+    replace("TerminateProcess", real_terminate, &probed_terminate);
     std::atexit(&end); // the first to be registered is the last to be called: after all static destructors
 }
 

@@ -11,7 +11,7 @@ import pytest
 from labkit import builder, runtime
 from labkit.errors import HarnessError, Rejected
 from labkit.feeder import CannotFeed, Feeder
-from labkit.program import MOST_OUTPUT, Program, run
+from labkit.program import MOST_OUTPUT, Program, falls, run
 from labkit.subject import Subject, under_test
 
 pytestmark = pytest.mark.skipif(builder.PRESET != "mingw", reason="the small programs here are built with mingw-w64")
@@ -131,6 +131,22 @@ def test_wine_that_falls_over_is_told_from_a_crash(misbehaving: Path) -> None:
     assert runtime.has_fallen_over(-11, "")
     assert runtime.has_fallen_over(127, "usage : a\nInconsistency detected by ld.so: dl-fini.c: 87: _dl_fini: ...\n")
     assert runtime.has_fallen_over(1, "wine client error:17c: write: Bad file descriptor\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it is Wine that falls over")
+def test_what_the_probe_has_noted_outlives_a_fall(misbehaving: Path) -> None:
+    """A program that Wine has brought down at its very end has the exit code that the probe took down, and no fall
+    counts; one that was brought down before has none of its own."""
+    with under_test(Subject("a", "event_wait", misbehaving)) as recording:
+        for line, code in (("note\t1\t50\t0\texit\tcode=2a\n", 42), ("note\t1\t50\t0\tbegin\n", -9)):
+            before = falls()
+            with Program(misbehaving, "hang") as program:
+                recording.runs[-1].trace.write_bytes(len(line).to_bytes(8, "little") + line.encode())
+                program.process.kill()
+                assert program.wait().exit_code == code
+            assert falls() - before == (code < 0)
+    said = "error : a\nwine client error:17c: write: Bad file descriptor\nwine client error:17c: write: Bad\n"
+    assert runtime.without_words_of_a_fall(said) == "error : a\n"
 
 
 @pytest.mark.filterwarnings("ignore:Wine has fallen over")
