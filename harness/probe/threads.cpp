@@ -10,6 +10,7 @@ namespace {
 
 constinit Thread threads[512]{};
 constinit Thread overflow{}; // for more threads than that: no stack, nothing found
+constinit Thread gone{};     // of one that has been told to have ended, and whose last destructors still make calls
 constinit std::atomic<DWORD> slot{TLS_OUT_OF_INDEXES};
 
 // thread_local would need the C++ runtime, which allocates.
@@ -67,7 +68,7 @@ Thread* thread_with_stack_at(std::uintptr_t address) noexcept
 void announce_thread(std::uint64_t created_by) noexcept
 {
     Thread& thread = this_thread();
-    if (thread.announced)
+    if (thread.announced || &thread == &gone)
         return;
     thread.announced = true;
     Line line = begin_line("note", next_sequence());
@@ -81,11 +82,13 @@ void announce_thread(std::uint64_t created_by) noexcept
 void forget_thread() noexcept
 {
     Thread& thread = this_thread();
+    if (&thread == &gone)
+        return;
     if (thread.announced) {
         Line line = begin_line("note", next_sequence());
         write(line.field().text("thread-end"));
     }
-    TlsSetValue(tls_slot(), nullptr);
+    TlsSetValue(tls_slot(), &gone);
     thread.low = 0;
     thread.high = 0;
     if (&thread != &overflow)

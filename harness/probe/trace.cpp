@@ -115,9 +115,11 @@ void write(const Line& line) noexcept
     }
     std::memcpy(mapped + header_bytes + at, text.data(), text.size());
     mapped[header_bytes + at + text.size()] = '\n';
-    const std::uint64_t so_far =
-        used.load(); // may count a line that another thread is still copying: its end is 0 then
-    std::memcpy(mapped, &so_far, sizeof so_far);
+    const std::uint64_t so_far = used.load(); // may count a line that another thread is still copying: it is 0 then
+    const std::atomic_ref<std::uint64_t> header(*reinterpret_cast<std::uint64_t*>(mapped));
+    std::uint64_t before = header.load();
+    while (before < so_far && !header.compare_exchange_weak(before, so_far)) {
+    }
 }
 
 } // namespace probe
