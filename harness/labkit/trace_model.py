@@ -14,7 +14,7 @@ from typing import Literal
 from labkit.trace import INVALID_HANDLE, Call, Trace
 
 EVENTS = ("CreateEventA", "CreateEventW", "CreateEventExA", "CreateEventExW", "WSACreateEvent")
-FILES = ("CreateFileA", "CreateFileW", "CreateFile2", "CreateNamedPipeA", "CreateNamedPipeW")
+FILES = ("CreateFileA", "CreateFileW", "CreateNamedPipeA", "CreateNamedPipeW")
 SOCKETS = ("socket", "WSASocketA", "WSASocketW", "accept", "WSAAccept")
 WIN32_THREADS = ("CreateThread", "_beginthreadex")
 CLOSES = ("CloseHandle", "closesocket", "WSACloseEvent")
@@ -22,7 +22,7 @@ WAITS_FOR_ONE = ("WaitForSingleObject", "WaitForSingleObjectEx")
 WAITS_FOR_MANY = ("WaitForMultipleObjects", "WaitForMultipleObjectsEx", "WSAWaitForMultipleEvents")
 RESULTS = ("GetOverlappedResult", "GetOverlappedResultEx", "WSAGetOverlappedResult")
 DEQUEUES = ("GetQueuedCompletionStatus", "GetQueuedCompletionStatusEx")
-WINSOCK_SUBMITS = ("WSARecv", "WSASend", "WSARecvFrom", "WSASendTo")
+WINSOCK_SUBMITS = ("WSARecv", "WSASend")
 
 ERROR_INVALID_HANDLE = 6
 ERROR_INVALID_PARAMETER = 87
@@ -312,7 +312,7 @@ class _Ownership:
     def _dequeued(self, call: Call, at: int) -> None:
         packets = []
         if call.name == "GetQueuedCompletionStatus":
-            # Else nothing was taken. A call that was failed instead of made has left the pointer as it was.
+            # Else nothing was taken, least of all by a call that was failed instead of made.
             if call.result32 or (call.came_fact("ov") and call.injected != "fail"):
                 packets = [_taken(call, "", call.result32 != 0, call.error)]
         elif call.result32:

@@ -1,7 +1,7 @@
 // Events, and everything that waits.
-#include "call.hpp"
+#include "winsock.hpp"
+
 #include "hooks.hpp"
-#include "requests.hpp"
 
 namespace probe {
 
@@ -70,6 +70,8 @@ using WaitForMultipleObjectsHook = Hook<"WaitForMultipleObjects", decltype(&Wait
 using WaitForMultipleObjectsExHook =
     Hook<"WaitForMultipleObjectsEx", decltype(&WaitForMultipleObjectsEx), WaitsForMany>;
 
+using WaitForEventsHook = Hook<"WSAWaitForMultipleEvents", decltype(&WSAWaitForMultipleEvents), WaitsForMany>;
+
 struct GivesWay : Plain {
     static DWORD failure(DWORD) noexcept { return 0; }
 };
@@ -80,6 +82,22 @@ struct SwitchesThread : Plain {
 using SleepHook = Hook<"Sleep", decltype(&Sleep), Plain>;
 using SleepExHook = Hook<"SleepEx", decltype(&SleepEx), GivesWay>;
 using SwitchToThreadHook = Hook<"SwitchToThread", decltype(&SwitchToThread), SwitchesThread>;
+
+// What g++'s std::this_thread::sleep_for is made of.
+struct Timespec {
+    std::int64_t seconds;
+    std::int32_t nanoseconds;
+};
+struct Naps : Plain {
+    static int failure(DWORD) noexcept { return -1; }
+    static void before(Facts& facts, const Timespec* wanted, auto...) noexcept
+    {
+        if (wanted != nullptr)
+            facts.value("ms", static_cast<std::uint64_t>(wanted->seconds * 1000 + wanted->nanoseconds / 1'000'000));
+    }
+};
+
+using NanosleepHook = Hook<"nanosleep", int(WINAPI*)(const Timespec*, Timespec*), Naps>;
 
 using SetConsoleCtrlHandlerHook = Hook<"SetConsoleCtrlHandler", decltype(&SetConsoleCtrlHandler), FailsWithFalse>;
 
@@ -97,9 +115,11 @@ void install_events() noexcept
     WaitForSingleObjectExHook::install();
     WaitForMultipleObjectsHook::install();
     WaitForMultipleObjectsExHook::install();
+    WaitForEventsHook::install();
     SleepHook::install();
     SleepExHook::install();
     SwitchToThreadHook::install();
+    NanosleepHook::install();
     SetConsoleCtrlHandlerHook::install();
 }
 

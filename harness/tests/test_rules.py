@@ -219,6 +219,29 @@ def test_a_sleep_is_polling_only_while_something_is_in_flight() -> None:
     assert "polling" not in found("event_wait", FILE + EVENT + sleeps)
 
 
+def test_a_nap_of_the_server_may_be_long() -> None:
+    """Where something is always in flight, a thread may look after other things now and then; often is polling."""
+    for nap in ("Sleep {:x}", "nanosleep f0 0 ms={:x}"):
+        naps = f"t2@7 {nap} -> 0\n" * 5
+        assert "polling" in found("iocp_network", ON_PORT + PORT_READ + naps.format(*[100] * 5))
+        assert "polling" not in found("iocp_network", ON_PORT + PORT_READ + naps.format(*[1000] * 5))
+        assert "polling" in found("iocp_files", ON_PORT + PORT_READ + naps.format(*[1000] * 5))
+
+
+def test_whoever_asked_may_bound_the_wait() -> None:
+    """The asking thread may wait as well as the other: whose wait returns first is chance. Alone it may not."""
+    asked, other = ("{} WaitForSingleObject 34 2710 -> 0\n".format(thread) for thread in ("main", "t2"))
+    assert "waits-where-it-asked" in found("thread_wait", FILE + EVENT + READ + asked)
+    assert "waits-where-it-asked" not in found("thread_wait", FILE + EVENT + READ + asked + other)
+    assert "waits-where-it-asked" not in found("thread_wait", FILE + EVENT + READ + other + asked)
+
+
+def test_a_block_may_be_asked_for_again_when_it_has_failed() -> None:
+    """Once a read has failed, the same offset of that file is no mistake, and of another file never."""
+    assert "same-offset" not in found("iocp_files", ON_PORT + PORT_READ + FAILED + PORT_READ)
+    assert "same-offset" in found("iocp_files", ON_PORT + PORT_READ + TAKEN + PORT_READ)
+
+
 def test_looks_at_requests_that_are_over_are_no_polling() -> None:
     """A result that is asked for without waiting tells how a request ended, also if it failed: that is no look in vain."""
     result = "main@7 GetOverlappedResult 30 f0 c 0 -> 0 {}\n"

@@ -70,7 +70,7 @@ ERRATA: dict[str, dict[str, tuple[str, ...]]] = {
     "blocking-accept": _by_program("", "", "", "", "", "N20"),
     "accept-context": _by_program("", "", "", "", "", "N20"),
     "exclusive-address": _by_program("", "", "", "", "", "N26"),
-    "count-pointer": _by_program("E7", "T13", "T13", "F3", "F3", "N17"),
+    "count-pointer": _by_program("", "", "", "", "", "N17"),
     "cancel-not-awaited": _by_program("E8", "E8", "E8", "", "", ""),
     "not-overlapped-file": _by_program("-", "-", "-", "-", "-", ""),
     "key-is-socket": _by_program("", "", "", "", "", "N37"),

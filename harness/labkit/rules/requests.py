@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from labkit.rules.case import Case, Sighting, rule, seen
 from labkit.trace import INVALID_HANDLE, Call
-from labkit.trace_model import EVENTS, FILES, SOCKETS, Request, failed_to_make, handle_at
+from labkit.trace_model import EVENTS, FILES, SOCKETS, Handle, Request, failed_to_make, handle_at
 
 FILE_FLAG_OVERLAPPED = 0x4000_0000
 OFFSET_MATTERS = ("ReadFile", "ReadFileEx", "WriteFile")
@@ -194,15 +194,17 @@ def shared_buffer(case: Case) -> Iterator[Sighting]:
 
 @rule("same-offset")
 def same_offset(case: Case) -> Iterator[Sighting]:
-    """Each block of a file is asked for once, at its own offset."""
-    asked: dict[tuple[int, int], Request] = {}
+    """Each block of a file is asked for once, at its own offset; again only after the read of it has failed."""
+    asked: dict[tuple[Handle | None, int], Request] = {}
     for request in case.trace.requests:
         handle = handle_at(case.trace, request.handle, request.submit.begin)
         is_pipe = handle is not None and "pipe" in handle.created.facts.get("path", "").lower()
         if request.submit.name not in OFFSET_MATTERS or is_pipe or request.outcome == "refused":
             continue
-        before = asked.setdefault((request.handle, request.offset), request)
-        if before is not request:
+        before = asked.get((handle, request.offset))
+        asked[handle, request.offset] = request
+        has_failed = before is not None and bool(before.failed_with) and not before.is_in_flight_at(request.owned_from)
+        if before is not None and not has_failed:
             yield seen(
                 f"{case.told(request.submit)} asked for offset {request.offset} of a file a second time.",
                 request.submit,

@@ -32,7 +32,10 @@ def waits_where_it_asked(case: Case) -> Iterator[Sighting]:
         return  # a wait or a thread could not be had: then whoever is left must see the completion
     for request in case.trace.requests:
         look = request.observed
-        if look is not None and look is not request.submit and look.thread == request.submit.thread:
+        if look is None or look is request.submit:
+            continue
+        # The asking thread may wait too, to bound the wait: which of the two is first to see the end is chance.
+        if all(one.thread == request.submit.thread for one in request.looks):
             yield seen(
                 f"{case.told(look)} waited for the read that this same thread had asked for.", look, request.submit
             )
@@ -57,6 +60,18 @@ def _looks_in_vain(call: Call) -> bool:
     return call.result32 in STILL_UNDER_WAY
 
 
+# In stage 5 something is always in flight, and a thread may look after the idle connections now and then.
+LONGEST_NAP_MS = 200
+
+
+def _naps(case: Case, call: Call) -> bool:
+    """Whether it lets time pass instead of waiting for what is in flight."""
+    if call.name not in ("Sleep", "SleepEx", "SwitchToThread", "nanosleep"):
+        return False
+    ms = call.fact("ms") if call.name == "nanosleep" else call.argument(0) & 0xFFFF_FFFF
+    return not (case.stage == 5 and ms >= LONGEST_NAP_MS) and bool(case.in_flight_at(call.begin))
+
+
 @rule("polling")
 def polling(case: Case) -> Iterator[Sighting]:
     """Nobody looks again and again at what could be waited for, and nobody sleeps meanwhile.
@@ -67,8 +82,7 @@ def polling(case: Case) -> Iterator[Sighting]:
     for call in case.trace.calls:
         if is_submit(call) or (_waits(call) and not call.injected):
             looks = Counter({key: count for key, count in looks.items() if key[0] != call.thread})
-        sleeps = call.name in ("Sleep", "SleepEx", "SwitchToThread") and bool(case.in_flight_at(call.begin))
-        if not sleeps and not _looks_in_vain(call):
+        if not _naps(case, call) and not _looks_in_vain(call):
             continue
         key = (call.thread, call.name, call.argument(1) if call.name in RESULTS else 0, call.return_address)
         looks[key] += 1
