@@ -23,7 +23,7 @@ NETNAME_DELETED = 64  # what Windows says of a connection that was reset
 
 # Two listeners, and the few accepts that a server wants to have outstanding on each. How long it served plays no part.
 MOST_ACCEPTS_IN_A_ROW = 20
-WAITS = (*DEQUEUES, *WAITS_FOR_ONE, *WAITS_FOR_MANY)
+WAITS = (*DEQUEUES, *WAITS_FOR_ONE, *WAITS_FOR_MANY, "Sleep", "SleepEx", "nanosleep")  # or whatever else takes time
 
 
 def longest_run_of_accepts(trace: Trace) -> int:

@@ -3,6 +3,7 @@
 import itertools
 import os
 import subprocess
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,7 @@ class Feeder:
         if self._program.wait_for_line("ready") is None:
             raise HarnessError(f"the pipe feeder did not start: {self._program.text('stderr')}")
         self._answers = 1
+        self._speaking = threading.Lock()  # a check may run several programs at the same time
         self._names = (f"lab-{os.getpid()}-{number}" for number in itertools.count(1))
 
     def __enter__(self) -> "Feeder":
@@ -43,22 +45,24 @@ class Feeder:
         """Sends one line and returns the answer's first word. Raises CannotFeed if it was not carried out."""
         stdin = self._program.process.stdin
         assert stdin is not None
-        try:
-            stdin.write(f"{command}\n".encode())
-            stdin.flush()
-        except OSError as error:
-            raise HarnessError(f"the pipe feeder is gone: {error}") from error
-        self._answers += 1
-        if not self._program.wait_for(lambda text: text.count("\n") >= self._answers):
-            raise HarnessError(f"the pipe feeder did not answer: {command[:80]}")
-        answer = self._program.text().splitlines()[self._answers - 1]
+        with self._speaking:
+            try:
+                stdin.write(f"{command}\n".encode())
+                stdin.flush()
+            except OSError as error:
+                raise HarnessError(f"the pipe feeder is gone: {error}") from error
+            self._answers += 1
+            if not self._program.wait_for(lambda text: text.count("\n") >= self._answers):
+                raise HarnessError(f"the pipe feeder did not answer: {command[:80]}")
+            answer = self._program.text().splitlines()[self._answers - 1]
         if answer.startswith("error"):
             raise CannotFeed(f"the pipe feeder: {command[:80]}: {answer}", int(answer.split(" : ")[2]))
         return answer.split()[0]
 
     def pipe(self) -> "FedPipe":
         """A new pipe that nobody has opened yet."""
-        name = next(self._names)
+        with self._speaking:
+            name = next(self._names)
         self.tell(f"create {name}")
         return FedPipe(self, name)
 

@@ -1,21 +1,21 @@
 """How long the harness waits before it calls something hanging.
 
-Far beyond what a program needs, also on a busy machine: a verdict never comes from how long something took, only from
-its never ending. Once something was seen to hang, the run is lost anyway, and the next hang is called one sooner: a
-server that never answers would otherwise cost its student this long again in every check.
+Far beyond what a program needs, also on a busy machine: what is judged is that something never ends, not how long it
+took. Once something of a program was seen to hang, it is lost anyway, and its next hang is called one sooner: a server
+that never answers would otherwise cost its student this long again in every check.
 """
 
 FIRST_S = 20.0
 LATER_S = 5.0
 
-_seen_hanging = False
+about = ""  # which program is asked just now, by its key; of the others' hangs it knows nothing
+_seen_hanging: set[str] = set()
 
 
 def seconds() -> float:
-    return LATER_S if _seen_hanging else FIRST_S
+    return LATER_S if about in _seen_hanging else FIRST_S
 
 
 def ran_out() -> None:
     """Something was waited for in vain."""
-    global _seen_hanging
-    _seen_hanging = True
+    _seen_hanging.add(about)
