@@ -158,6 +158,19 @@ def was_hit(run: Run) -> bool:
 MOST_TRIES = 5
 
 
+def strike(call: Call, of: Run, inject: str, again: Callable[[str], Run]) -> Run | None:
+    """Makes the run `of` again, doing to that call of it what `inject` says. None: it never came about at that place."""
+    assert of.trace is not None
+    recorded = read_trace(of.trace)
+    occurrence = [one.seq for one in recorded.named(call.name)].index(call.seq) + 1
+    fault = Fault(call.name, occurrence, "", call.return_address - recorded.base)
+    for _ in range(MOST_TRIES):
+        run = again(f"{fault.name} {fault.occurrence} {inject}")
+        if was_hit(run) and not _struck_elsewhere(run, fault):
+            return run
+    return None
+
+
 def _struck_elsewhere(run: Run, fault: Fault) -> bool:
     """Whether the fault came about at another call than the recorded one."""
     if run.trace is None or not run.trace.exists():

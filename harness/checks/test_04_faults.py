@@ -89,6 +89,23 @@ class TestIocpFilesFaults(FaultChecks):
     program = "iocp_files"
 
     @pytest.mark.traced
+    def test_a_read_that_brings_less(self, tmp_path: Path) -> None:
+        """A read that succeeds with fewer bytes than it asked for, also one for several blocks: each block has its line."""
+        file = tmp_path / "large.bin"
+        patterned(file, 512 * BLOCK)
+        words = ["--blocks", "0", *shown(file)]
+        result = run(executable(self.program), *words, inject=f"ReadFile 1 short {BLOCK + 904}")
+        report = report_of(result)
+        failed = sum(block.error is not None for block in report.blocks)
+        came = (len({block.id for block in report.blocks}), sum(block.bytes or 0 for block in report.blocks), failed)
+        reject_unless(
+            len(report.blocks) == came[0] == 512 and report.done == came,
+            result,
+            expected="512 reads, each with one line, and their sums",
+            came=f"lines for {came[0]} reads, {came[1]} bytes, {came[2]} failed; done says {report.done}",
+        )
+
+    @pytest.mark.traced
     def test_a_dequeue_that_fails(self, tmp_path: Path) -> None:
         """A dequeue that brings no packet and an error is reported, and every read is still done."""
         name = self._dequeuing_call(tmp_path)

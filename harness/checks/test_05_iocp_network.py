@@ -334,6 +334,14 @@ class TestLimits:
                 reject(server.stop(), expected="the idle client is closed", came="it stays connected", errata=("N31",))
         return None
 
+    def test_no_idle_limit(self) -> None:
+        """With --idle-seconds 0 a client may be silent for ever: one is when another server has closed its own."""
+        with stopped_cleanly("--idle-seconds", "0") as server, server.connect() as silent:
+            expect_echo(server, silent, b"here")
+            with stopped_cleanly("--idle-seconds", "1") as other, other.connect() as idle:
+                expect_end(other, idle, when="when it was idle for a second", errata=("N31",))
+            expect_echo(server, silent, b"still here", errata=("N31",))
+
     def test_a_cap_on_connections(self) -> None:
         """A connection above --max-connections is closed at once; when one has left, there is room again."""
         with EchoServer("--max-connections", "2") as server:

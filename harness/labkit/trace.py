@@ -127,6 +127,12 @@ class Trace:
         return note.fact("code") if note else None
 
     @property
+    def processor_ms(self) -> int:
+        """The processor time that the program itself has taken, if it has come to its end in order."""
+        ended = next((note.fact("cpu") for note in self.notes if note.word == "exit"), 0)
+        return max(0, ended - self._begun_with("cpu"))
+
+    @property
     def main_thread(self) -> int:
         """The thread that wrote the first line."""
         first = next(iter(self.notes), None) or next(iter(self.calls), None)

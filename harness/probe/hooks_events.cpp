@@ -19,8 +19,14 @@ struct OnEvent : FailsWithFalse {
 using SetEventHook = Hook<"SetEvent", decltype(&SetEvent), OnEvent>;
 using ResetEventHook = Hook<"ResetEvent", decltype(&ResetEvent), OnEvent>;
 
+// A wait that is to fail with 258 has timed out.
+DWORD wait_failure(DWORD code) noexcept
+{
+    return code == WAIT_TIMEOUT ? WAIT_TIMEOUT : WAIT_FAILED;
+}
+
 struct WaitsForOne : Plain {
-    static DWORD failure(DWORD) noexcept { return WAIT_FAILED; }
+    static DWORD failure(DWORD code) noexcept { return wait_failure(code); }
     static HANDLE closed(HANDLE object, auto...) noexcept { return first_closed(object); }
     static DWORD make(const Call& call, auto real, HANDLE object, DWORD ms, auto... more) noexcept
     {
@@ -37,7 +43,7 @@ using WaitForSingleObjectHook = Hook<"WaitForSingleObject", decltype(&WaitForSin
 using WaitForSingleObjectExHook = Hook<"WaitForSingleObjectEx", decltype(&WaitForSingleObjectEx), WaitsForOne>;
 
 struct WaitsForMany : Plain {
-    static DWORD failure(DWORD) noexcept { return WAIT_FAILED; }
+    static DWORD failure(DWORD code) noexcept { return wait_failure(code); }
     static void before(Facts& facts, DWORD count, const HANDLE* objects, auto...) noexcept
     {
         facts.line().field().text("handles=");

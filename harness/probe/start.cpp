@@ -16,6 +16,19 @@ namespace probe {
 
 namespace {
 
+// So far, of all its threads.
+std::uint64_t processor_ms() noexcept
+{
+    FILETIME made{};
+    FILETIME ended_at{};
+    FILETIME parts[2]{}; // in the kernel, and outside
+    GetProcessTimes(GetCurrentProcess(), &made, &ended_at, &parts[0], &parts[1]);
+    std::uint64_t ticks = 0; // of 100 ns
+    for (const FILETIME& part : parts)
+        ticks += (std::uint64_t{part.dwHighDateTime} << 32U) | part.dwLowDateTime;
+    return ticks / 10'000;
+}
+
 void(__cdecl* real_exit)(int) = nullptr;
 void(__cdecl* real_exit_at_once)(int) = nullptr;
 void(WINAPI* real_exit_process)(UINT) = nullptr;
@@ -32,7 +45,7 @@ void __cdecl end() noexcept
     tell_writes_after_free();
     tell_what_was_never_freed();
     Line line = begin_line("note", next_sequence());
-    line.field().text("exit");
+    line.field().text("exit").field().text("cpu=").hex(processor_ms());
     if (const std::int64_t code = exit_code; code >= 0)
         line.field().text("code=").hex(static_cast<std::uint64_t>(code));
     write(line);
@@ -88,7 +101,7 @@ void begin() noexcept
     if (is_tracing()) {
         Line line = begin_line("note", next_sequence());
         line.field().text("begin").field().text("base=").hex(as_number(GetModuleHandleW(nullptr)));
-        line.field().text("processors=").hex(processors());
+        line.field().text("processors=").hex(processors()).field().text("cpu=").hex(processor_ms());
         write(line);
         announce_thread();
     }

@@ -236,6 +236,12 @@ def test_whoever_asked_may_bound_the_wait() -> None:
     assert "waits-where-it-asked" not in found("thread_wait", FILE + EVENT + READ + other + asked)
 
 
+def test_an_event_that_keeps_the_packet_away_may_be_there() -> None:
+    """With its low bit set, hEvent asks for no packet: then the event is what tells of the end."""
+    assert "event-under-port" in found("iocp_files", ON_PORT + READ)
+    assert "event-under-port" not in found("iocp_files", ON_PORT + READ.replace("event=34", "event=35"))
+
+
 def test_a_block_may_be_asked_for_again_when_it_has_failed() -> None:
     """Once a read has failed, the same offset of that file is no mistake, and of another file never."""
     assert "same-offset" not in found("iocp_files", ON_PORT + PORT_READ + FAILED + PORT_READ)
