@@ -244,8 +244,16 @@ class SingleReadChecks:
     def test_a_pending_read_gets_its_data(self, feeder: Feeder) -> None:
         """A read from an empty pipe is pending until the data comes."""
         pipe = feeder.pipe()
-        result = self.read_pipe(pipe, lambda: pipe.write(pattern(BLOCK, 77)), "0", NEVER)
         errata = {1: ("E2", "E1"), 2: ("T2",), 3: ("P4",)}[self.stage]
+        with self.start(pipe.path, "0", NEVER) as program:
+            pipe.wait_until_opened(program)
+            goes_on = program.wait_for_line("main : pending" if self.stage == 1 else "Main Continue ..")
+            pipe.write(pattern(BLOCK, 77))
+            result = program.wait()
+        if self.stage > 1 and read_report(self.stage, result).main_continue:
+            came = "it came only when the data had come"
+            expected = "Main Continue .. while the read is pending"
+            reject_unless(goes_on is not None, result, expected=expected, came=came, errata=("T2",))
         self.expect_data(result, pattern(BLOCK, 77), of="what the pipe was fed", errata=errata)
 
     def test_a_pipe_gives_what_was_written(self, feeder: Feeder) -> None:

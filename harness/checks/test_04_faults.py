@@ -89,12 +89,12 @@ class TestIocpFilesFaults(FaultChecks):
     program = "iocp_files"
 
     @pytest.mark.traced
-    def test_a_read_that_brings_less(self, tmp_path: Path) -> None:
-        """A read that succeeds with fewer bytes than it asked for, also one for several blocks: each block has its line."""
+    @pytest.mark.parametrize("what", [f"short {BLOCK + 904}", f"fail-completion {DEVICE_ERROR}"])
+    def test_a_large_read_that_goes_wrong(self, tmp_path: Path, what: str) -> None:
+        """A read that brings less than it asked for, or fails, be it for several blocks: each block has its line."""
         file = tmp_path / "large.bin"
         patterned(file, 512 * BLOCK)
-        words = ["--blocks", "0", *shown(file)]
-        result = run(executable(self.program), *words, inject=f"ReadFile 1 short {BLOCK + 904}")
+        result = run(executable(self.program), "--blocks", "0", *shown(file), inject=f"ReadFile 1 {what}")
         report = report_of(result)
         failed = sum(block.error is not None for block in report.blocks)
         came = (len({block.id for block in report.blocks}), sum(block.bytes or 0 for block in report.blocks), failed)
