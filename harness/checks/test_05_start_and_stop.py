@@ -90,6 +90,14 @@ class TestStopping:
             errata=("N28",),
         )
 
+    @pytest.mark.traced
+    def test_ctrl_break(self) -> None:
+        """Ctrl-Break ends a server like Ctrl-C, with a client that is connected."""
+        with EchoServer(inject="SetConsoleCtrlHandler 0 break") as server, server.connect() as client:
+            expect_echo(server, client, b"here")
+            result = server.stop()
+        expect_clean_end(result)
+
     def test_ctrl_c_with_idle_clients(self) -> None:
         """Ctrl-C ends the connections of clients that are only there."""
         with EchoServer() as server, contextlib.ExitStack() as open_clients:

@@ -3,6 +3,8 @@
 
 #include "hooks.hpp"
 
+#include <atomic>
+
 namespace probe {
 
 namespace {
@@ -105,7 +107,26 @@ struct Naps : Plain {
 
 using NanosleepHook = Hook<"nanosleep", int(WINAPI*)(const Timespec*, Timespec*), Naps>;
 
-using SetConsoleCtrlHandlerHook = Hook<"SetConsoleCtrlHandler", decltype(&SetConsoleCtrlHandler), FailsWithFalse>;
+constinit std::atomic<PHANDLER_ROUTINE> breaks_to{nullptr};
+
+BOOL WINAPI turn_into_break(DWORD event)
+{
+    return breaks_to.load()(event == CTRL_C_EVENT ? CTRL_BREAK_EVENT : event);
+}
+
+// No signal of Linux is a Ctrl-Break to Wine. One handler, the first that is to be told so, gets them.
+struct SetsHandler : FailsWithFalse {
+    static BOOL make(const Call& call, auto real, PHANDLER_ROUTINE handler, BOOL add) noexcept
+    {
+        PHANDLER_ROUTINE before = nullptr;
+        const bool is_first = add && handler != nullptr && call.injection.action == Action::turn_into_break &&
+                              breaks_to.compare_exchange_strong(before, handler);
+        const bool goes = !add && handler != nullptr && handler == breaks_to.load();
+        return real(is_first || goes ? &turn_into_break : handler, add);
+    }
+};
+
+using SetConsoleCtrlHandlerHook = Hook<"SetConsoleCtrlHandler", decltype(&SetConsoleCtrlHandler), SetsHandler>;
 
 } // namespace
 

@@ -28,7 +28,8 @@ constexpr Word words[] = {{"fail", Action::fail, true},
                           {"fail-completion", Action::fail_completion, true},
                           {"short", Action::shorten, true},
                           {"hold", Action::hold, true},
-                          {"hold-until-data", Action::hold_until_data, false}};
+                          {"hold-until-data", Action::hold_until_data, false},
+                          {"break", Action::turn_into_break, false}};
 
 // constinit, here and in every module: a constructor would run after the loader has called us, and undo it all.
 constinit char plan_text[4096]{};

@@ -3,6 +3,7 @@
 //     NAME OCCURRENCE ACTION [ARG...] ; ...        OCCURRENCE: 1 is the first call of that name, 0 every one
 //
 //     fail CODE | complete | pend | pend-ms MS | fail-completion CODE | short N | hold NAME COUNT | hold-until-data
+//     break        of SetConsoleCtrlHandler: what comes as a Ctrl-C is a Ctrl-Break to this handler
 #pragma once
 
 #include <atomic>
@@ -11,7 +12,18 @@
 
 namespace probe {
 
-enum class Action { none, fail, complete, pend, pend_ms, fail_completion, shorten, hold, hold_until_data };
+enum class Action {
+    none,
+    fail,
+    complete,
+    pend,
+    pend_ms,
+    fail_completion,
+    shorten,
+    hold,
+    hold_until_data,
+    turn_into_break
+};
 
 struct Injection {
     Action action = Action::none;
