@@ -168,6 +168,8 @@ def strike(call: Call, of: Run, inject: str, again: Callable[[str], Run]) -> Run
         run = again(f"{fault.name} {fault.occurrence} {inject}")
         if was_hit(run) and not _struck_elsewhere(run, fault):
             return run
+        if run.ended_because:
+            return None  # and so would the others
     return None
 
 

@@ -28,7 +28,9 @@ class TestLimits:
                 silence_s = self._talk_until_the_idle_one_is_closed(server)
                 if silence_s is None:
                     return
-                if silence_s < limit_s / 2:
+                if (
+                    silence_s < limit_s / 2 and limit_s > 1
+                ):  # a second may also be short for a server that is kept waiting
                     reject(
                         server.stop(),
                         expected="a client that keeps talking is served on",
@@ -40,11 +42,11 @@ class TestLimits:
 
     def _talk_until_the_idle_one_is_closed(self, server: EchoServer) -> float | None:
         """None: the busy client was served all the time; else for how long it had been silent at most."""
+        silence_s, last = 0.0, time.monotonic()
         with server.connect() as busy, server.connect() as idle:
             ended: list[bool] = []
             watcher = threading.Thread(target=lambda: ended.append(idle.is_ended()), daemon=True)
             watcher.start()
-            silence_s, last = 0.0, time.monotonic()
             is_over = False
             while not is_over:
                 is_over = not watcher.is_alive()  # and then once more

@@ -127,7 +127,7 @@ def subjects_of(submissions: list[Submission], key: Callable[[Submission], str],
     subjects = []
     for submission in submissions:
         folder = submission.source.parent
-        alone = sum(other.source.parent == folder for other in submissions) == 1
+        alone = len(sources_in(folder)) == 1
         graded = shlex.quote(paths.shown(folder if alone else submission.source))
         again = f"{paths.door()} grade {graded} --stage {stage_named(submission.program).number}"
         if submission.built.executable is not None:

@@ -208,7 +208,8 @@ class Program:
         """Waits for its end, or ends it."""
         seconds = patience.seconds() if patience_s is None else patience_s
         if not self.ends_within(seconds):
-            patience.ran_out()
+            if patience_s is None:
+                patience.ran_out()
             self.end(f"it had not ended after {seconds:g} s")
         for reader in self._readers:
             reader.join(1)
@@ -232,7 +233,7 @@ class Program:
             global _falls
             _falls += 1
             return exit_code, stderr
-        return noted, runtime.without_words_of_a_fall(stderr)
+        return noted & 0xFF, runtime.without_words_of_a_fall(stderr)  # of which Linux passes on eight bits
 
     def end(self, because: str = "it was no longer needed") -> None:
         """Kills it, with everything it has started."""

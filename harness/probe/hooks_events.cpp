@@ -3,7 +3,9 @@
 
 #include "hooks.hpp"
 
+#include <array>
 #include <atomic>
+#include <utility>
 
 namespace probe {
 
@@ -101,28 +103,40 @@ struct Naps : Plain {
     static void before(Facts& facts, const Timespec* wanted, auto...) noexcept
     {
         if (wanted != nullptr)
-            facts.value("ms", static_cast<std::uint64_t>(wanted->seconds * 1000 + wanted->nanoseconds / 1'000'000));
+            facts.value("ns", static_cast<std::uint64_t>(wanted->seconds * 1'000'000'000 + wanted->nanoseconds));
     }
 };
 
 using NanosleepHook = Hook<"nanosleep", int(WINAPI*)(const Timespec*, Timespec*), Naps>;
 
-constinit std::atomic<PHANDLER_ROUTINE> breaks_to{nullptr};
+// No signal of Linux is a Ctrl-Break to Wine. So the handlers are called by one of these each, up to so many.
+constexpr std::size_t most_handlers = 4;
+constinit std::atomic<PHANDLER_ROUTINE> told_of_breaks[most_handlers]{};
 
+template <std::size_t number>
 BOOL WINAPI turn_into_break(DWORD event)
 {
-    return breaks_to.load()(event == CTRL_C_EVENT ? CTRL_BREAK_EVENT : event);
+    return told_of_breaks[number].load()(event == CTRL_C_EVENT ? CTRL_BREAK_EVENT : event);
 }
 
-// No signal of Linux is a Ctrl-Break to Wine. One handler, the first that is to be told so, gets them.
+template <std::size_t... numbers>
+constexpr auto callers_of(std::index_sequence<numbers...>) noexcept
+{
+    return std::array<PHANDLER_ROUTINE, sizeof...(numbers)>{&turn_into_break<numbers>...};
+}
+
 struct SetsHandler : FailsWithFalse {
     static BOOL make(const Call& call, auto real, PHANDLER_ROUTINE handler, BOOL add) noexcept
     {
-        PHANDLER_ROUTINE before = nullptr;
-        const bool is_first = add && handler != nullptr && call.injection.action == Action::turn_into_break &&
-                              breaks_to.compare_exchange_strong(before, handler);
-        const bool goes = !add && handler != nullptr && handler == breaks_to.load();
-        return real(is_first || goes ? &turn_into_break : handler, add);
+        static constexpr auto callers = callers_of(std::make_index_sequence<most_handlers>());
+        if (handler == nullptr || (add && call.injection.action != Action::turn_into_break))
+            return real(handler, add);
+        for (std::size_t i = 0; i < most_handlers; ++i) {
+            PHANDLER_ROUTINE from = add ? nullptr : handler; // one that has gone may still be called: it stays there
+            if (told_of_breaks[i].compare_exchange_strong(from, handler))
+                return real(callers[i], add);
+        }
+        return real(handler, add);
     }
 };
 

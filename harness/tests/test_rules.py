@@ -3,6 +3,7 @@
 import pytest
 
 from labkit.rules import ERRATA, RULES, judge
+from labkit.rules.waiting import MS
 from labkit.stages import stage_named
 from traces import trace_of
 
@@ -221,11 +222,19 @@ def test_a_sleep_is_polling_only_while_something_is_in_flight() -> None:
 
 def test_a_nap_of_the_server_may_be_long() -> None:
     """Where something is always in flight, a thread may look after other things now and then; often is polling."""
-    for nap in ("Sleep {:x}", "nanosleep f0 0 ms={:x}"):
+    for nap, unit in (("Sleep {:x}", 1), ("nanosleep f0 0 ns={:x}", MS)):
         naps = f"t2@7 {nap} -> 0\n" * 5
-        assert "polling" in found("iocp_network", ON_PORT + PORT_READ + naps.format(*[100] * 5))
-        assert "polling" not in found("iocp_network", ON_PORT + PORT_READ + naps.format(*[1000] * 5))
-        assert "polling" in found("iocp_files", ON_PORT + PORT_READ + naps.format(*[1000] * 5))
+        assert "polling" in found("iocp_network", ON_PORT + PORT_READ + naps.format(*[100 * unit] * 5))
+        assert "polling" not in found("iocp_network", ON_PORT + PORT_READ + naps.format(*[1000 * unit] * 5))
+        assert "polling" in found("iocp_files", ON_PORT + PORT_READ + naps.format(*[1000 * unit] * 5))
+
+
+def test_a_semaphore_of_the_library_may_nap() -> None:
+    """try_acquire_for goes round in libstdc++, with ever longer naps: it is a wait for all that."""
+    naps = [*[900_000] * 9, MS, MS, 3 * MS // 2, 2 * MS, 3 * MS, 6 * MS, 15 * MS, 34 * MS, *[64 * MS] * 9]
+    text = "".join(f"main@7 nanosleep f0 0 ns={nap:x} -> 0\n" for nap in naps)
+    assert "polling" not in found("thread_wait", FILE + EVENT + READ + text)
+    assert "polling" in found("thread_wait", FILE + EVENT + READ + text + f"main@7 nanosleep f0 0 ns={MS:x} -> 0\n" * 3)
 
 
 def test_whoever_asked_may_bound_the_wait() -> None:

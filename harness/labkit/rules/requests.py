@@ -195,14 +195,15 @@ def shared_buffer(case: Case) -> Iterator[Sighting]:
 @rule("same-offset")
 def same_offset(case: Case) -> Iterator[Sighting]:
     """Each block of a file is asked for once, at its own offset; again only after the read of it has failed."""
-    asked: dict[tuple[Handle | None, int], Request] = {}
+    asked: dict[tuple[Handle | int, int], Request] = {}
     for request in case.trace.requests:
         handle = handle_at(case.trace, request.handle, request.submit.begin)
         is_pipe = handle is not None and "pipe" in handle.created.facts.get("path", "").lower()
         if request.submit.name not in OFFSET_MATTERS or is_pipe or request.outcome == "refused":
             continue
-        before = asked.get((handle, request.offset))
-        asked[handle, request.offset] = request
+        file = handle or request.handle  # one that we have not seen opened is known by its value
+        before = asked.get((file, request.offset))
+        asked[file, request.offset] = request
         has_failed = before is not None and bool(before.failed_with) and not before.is_in_flight_at(request.owned_from)
         if before is not None and not has_failed:
             yield seen(

@@ -60,16 +60,27 @@ def _looks_in_vain(call: Call) -> bool:
     return call.result32 in STILL_UNDER_WAY
 
 
+MS = 1_000_000  # in nanoseconds
+
 # In stage 5 something is always in flight, and a thread may look after the idle connections now and then.
-LONGEST_NAP_MS = 200
+LONGEST_NAP_NS = 200 * MS
+
+# How libstdc++'s semaphores, latches and atomics wait for a limited time: ever longer naps, each of another length, until
+# they are of this one. It is no polling of the program's, which uses what the language has for waiting.
+BACKOFF_NS = 64 * MS
+
+
+def _nap_ns(call: Call) -> int:
+    return call.fact("ns") if call.name == "nanosleep" else (call.argument(0) & 0xFFFF_FFFF) * MS
 
 
 def _naps(case: Case, call: Call) -> bool:
     """Whether it lets time pass instead of waiting for what is in flight."""
     if call.name not in ("Sleep", "SleepEx", "SwitchToThread", "nanosleep"):
         return False
-    ms = call.fact("ms") if call.name == "nanosleep" else call.argument(0) & 0xFFFF_FFFF
-    return not (case.stage == 5 and ms >= LONGEST_NAP_MS) and bool(case.in_flight_at(call.begin))
+    if call.name == "nanosleep" and (_nap_ns(call) < MS or _nap_ns(call) == BACKOFF_NS):
+        return False
+    return not (case.stage == 5 and _nap_ns(call) >= LONGEST_NAP_NS) and bool(case.in_flight_at(call.begin))
 
 
 @rule("polling")
@@ -78,13 +89,14 @@ def polling(case: Case) -> Iterator[Sighting]:
 
     A thread that has waited, or asked for something new, since it last looked has not been going round in vain.
     """
-    looks: Counter[tuple[int, str, int, int]] = Counter()
+    looks: Counter[tuple[int, str, int, int, int]] = Counter()
     for call in case.trace.calls:
         if is_submit(call) or (_waits(call) and not call.injected):
             looks = Counter({key: count for key, count in looks.items() if key[0] != call.thread})
         if not _naps(case, call) and not _looks_in_vain(call):
             continue
-        key = (call.thread, call.name, call.argument(1) if call.name in RESULTS else 0, call.return_address)
+        of = call.argument(1) if call.name in RESULTS else 0
+        key = (call.thread, call.name, of, call.fact("ns"), call.return_address)
         looks[key] += 1
         if looks[key] == LOOKS_THAT_ARE_POLLING:
             yield seen(f"{case.told(call)} was made again and again, where one wait would do.", call)
