@@ -1,8 +1,8 @@
 """Stage 3: the context carries the buffer; the waiting thread shows the data."""
 
-from single_read import SingleReadChecks
+from single_read_waits import WaitingReadChecks
 
 
-class TestOverlappedPlus(SingleReadChecks):
+class TestOverlappedPlus(WaitingReadChecks):
     stage = 3
     program = "overlapped_plus"
