@@ -120,12 +120,12 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Recording | None]:
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool:
     """Makes the check, and raises its verdict. It is made again if Wine has fallen over in one of its runs: whatever that
     showed is not the program's doing, unless it comes again and again."""
-    for attempt in range(MOST_ATTEMPTS):
+    for left in reversed(range(MOST_ATTEMPTS)):
         before = falls()
         verdict = _verdict_of(pyfuncitem)
         if verdict is None:
-            return True
-        if falls() == before or attempt == MOST_ATTEMPTS - 1:
+            break
+        if falls() == before or not left:
             raise verdict
         recording = pyfuncitem.funcargs.get("subject")
         if isinstance(recording, Recording):

@@ -73,11 +73,16 @@ class SingleReadChecks:
         shown = path if isinstance(path, str) else runtime.path_for_program(path)
         return run(executable(self.program), shown, *more)
 
+    @property
+    def going_on(self) -> str:
+        """What the program says before it waits (stage 1), or goes on (stages 2, 3)."""
+        return "main : pending" if self.stage == 1 else "Main Continue .."
+
     def read_pipe(self, pipe: FedPipe, feed: Callable[[], None], *more: str) -> Run:
-        """Reads from a pipe that is fed once the program has said that it goes on (stages 2, 3) or waits (stage 1)."""
+        """Reads from a pipe that is fed once the program has said that it goes on, or waits."""
         with self.start(pipe.path, *more) as program:
             pipe.wait_until_opened(program)
-            program.wait_for_line("main : pending" if self.stage == 1 else "Main Continue ..", NOTICE_S)
+            program.wait_for_line(self.going_on, NOTICE_S)
             feed()
             return program.wait()
 
@@ -234,17 +239,17 @@ class SingleReadChecks:
         errata = {1: ("E2", "E1"), 2: ("T2",), 3: ("P4",)}[self.stage]
         with self.start(pipe.path, "0", NEVER) as program:
             pipe.wait_until_opened(program)
-            goes_on = (
-                program.wait_for_line("main : pending", NOTICE_S)
-                if self.stage == 1
-                else program.wait_for_line("Main Continue ..", patience.seconds())
-            )
+            goes_on = program.wait_for_line(self.going_on, NOTICE_S if self.stage == 1 else patience.seconds())
             pipe.write(pattern(BLOCK, 77))
             result = program.wait()
         if self.stage > 1 and read_report(self.stage, result).main_continue:
-            came = "it came only when the data had come"
-            expected = "Main Continue .. while the read is pending"
-            reject_unless(goes_on is not None, result, expected=expected, came=came, errata=("T2",))
+            reject_unless(
+                goes_on is not None,
+                result,
+                expected=f"{self.going_on} while the read is pending",
+                came="it came only when the data had come",
+                errata=("T2",),
+            )
         self.expect_data(result, pattern(BLOCK, 77), of="what the pipe was fed", errata=errata)
 
     def test_a_pipe_gives_what_was_written(self, feeder: Feeder) -> None:

@@ -11,12 +11,12 @@ from labkit.feeder import Feeder
 from labkit.program import Run
 from labkit.rules.waiting import TIMEOUT_ARGUMENT
 from labkit.trace import Call, read_trace
-from labkit.trace_model import WAITS_FOR_MANY, WAITS_FOR_ONE, waited_for
+from labkit.trace_model import ERROR_INVALID_HANDLE, WAITS_FOR_MANY, WAITS_FOR_ONE, waited_for
 from labkit.verdict import expect_exit_code, reject_unless
 from single_read import BLOCK, NEVER, SingleReadChecks, pattern
 
 ENDLESS = 0xFFFF_FFFF
-INVALID_HANDLE, NOT_ENOUGH_MEMORY, TIMED_OUT = 6, 8, 258
+ERROR_NOT_ENOUGH_MEMORY, WAIT_TIMEOUT = 8, 258
 
 # Of the 1500 ms in which nothing comes. Programs that wait were seen to take 10 at most for all that they do besides.
 MOST_PROCESSOR_MS = 150
@@ -100,7 +100,7 @@ class WaitingReadChecks(SingleReadChecks):
         result = faults.strike(
             bounded[0],
             usual,
-            f"fail {TIMED_OUT}",
+            f"fail {WAIT_TIMEOUT}",
             lambda inject: self.read_injected(words[0], inject, *words[1:], judged=False),
         )
         if result is not None:
@@ -117,7 +117,7 @@ class WaitingReadChecks(SingleReadChecks):
             result = faults.strike(
                 call,
                 usual,
-                f"fail {INVALID_HANDLE if call in waits else NOT_ENOUGH_MEMORY}",
+                f"fail {ERROR_INVALID_HANDLE if call in waits else ERROR_NOT_ENOUGH_MEMORY}",
                 lambda inject: self.read_injected(
                     # Other waits, or threads, may be struck than the one meant: a hang is no hang of the program then.
                     feeder.pipe().path,

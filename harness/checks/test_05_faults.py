@@ -13,7 +13,7 @@ from labkit.echo import EchoServer, is_listening
 from labkit.program import Program, Run
 from labkit.stages import executable
 from labkit.trace import Trace, read_trace
-from labkit.trace_model import DEQUEUES, WAITS_FOR_MANY, WAITS_FOR_ONE
+from labkit.trace_model import DEQUEUES, SLEEPS, WAITS_FOR_MANY, WAITS_FOR_ONE
 from labkit.verdict import expect_exit_code, reject, reject_unless
 from test_05_iocp_network import PROGRAM, expect_clean_end, expect_echo, expect_end, some_bytes
 
@@ -23,7 +23,7 @@ NETNAME_DELETED = 64  # what Windows says of a connection that was reset
 
 # Two listeners, and the few accepts that a server wants to have outstanding on each. How long it served plays no part.
 MOST_ACCEPTS_IN_A_ROW = 20
-WAITS = (*DEQUEUES, *WAITS_FOR_ONE, *WAITS_FOR_MANY, "Sleep", "SleepEx", "nanosleep")  # or whatever else takes time
+WAITS = (*DEQUEUES, *WAITS_FOR_ONE, *WAITS_FOR_MANY, *SLEEPS)
 
 
 def longest_run_of_accepts(trace: Trace) -> int:

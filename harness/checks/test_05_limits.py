@@ -23,14 +23,14 @@ class TestLimits:
 
     def test_an_idle_client_is_closed(self) -> None:
         """A client that is silent for longer than --idle-seconds is closed; one that keeps talking is not."""
-        for limit_s in (1, 4, 16):  # on a machine so busy that even this client falls silent, a longer one is tried
+        # On a machine so busy that even this client falls silent, a longer limit is tried; and the first is only tried: a
+        # second may also be short for a server that is kept waiting.
+        for limit_s in (1, 4, 16):
             with stopped_cleanly("--idle-seconds", str(limit_s)) as server:
                 silence_s = self._talk_until_the_idle_one_is_closed(server)
                 if silence_s is None:
                     return
-                if (
-                    silence_s < limit_s / 2 and limit_s > 1
-                ):  # a second may also be short for a server that is kept waiting
+                if limit_s > 1 and silence_s < limit_s / 2:
                     reject(
                         server.stop(),
                         expected="a client that keeps talking is served on",

@@ -9,7 +9,7 @@ HELP = """\
 run [STAGE ...]            set up what is missing, build, run the stages on real input, show what they print
 build                      build every program and every unit
 test [PYTEST ...]          build, run the units and all checks; arguments go to pytest
-grade DIR --stage N        build and judge every program of a folder; --json F, --junitxml F, --only CHECK
+grade DIR|FILE --stage N   build and judge every program of a folder, or one; --json F, --junitxml F, --only CHECK
 prove [ID ...]             bring each erratum back, and see the grader reject it for that reason
 trace STAGE ...|DIR        run once and draw who owned what, when; DIR with --stage N
 bench                      the server and the reader beside their peers: rates, times, memory; --help tells more

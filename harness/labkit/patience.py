@@ -5,17 +5,24 @@ took. Once something of a program was seen to hang, it is lost anyway, and its n
 that never answers would otherwise cost its student this long again in every check.
 """
 
+from labkit import subject
+
 FIRST_S = 20.0
 LATER_S = 5.0
 
-about = ""  # which program is asked just now, by its key; of the others' hangs it knows nothing
 _seen_hanging: set[str] = set()
 
 
+def _about() -> str:
+    """Which program is asked just now: it is not to suffer for another's hangs."""
+    recording = subject.current()
+    return recording.subject.key if recording else ""
+
+
 def seconds() -> float:
-    return LATER_S if about in _seen_hanging else FIRST_S
+    return LATER_S if _about() in _seen_hanging else FIRST_S
 
 
 def ran_out() -> None:
     """Something was waited for in vain."""
-    _seen_hanging.add(about)
+    _seen_hanging.add(_about())

@@ -126,8 +126,17 @@ def _judge_by_checks(proofs: list[Proof]) -> None:
             continue
         wrong = proof.wrong
         again = f"{paths.door()} prove {proof.erratum.id}"
-        executable = proof.built.executable
-        subjects.append(Subject(proof.key, wrong.program, executable, again, False, wrong.check, wrong.case))
+        subjects.append(
+            Subject(
+                proof.key,
+                wrong.program,
+                proof.built.executable,
+                again,
+                again_takes_only=False,
+                check=wrong.check,
+                case=wrong.case,
+            )
+        )
     if not subjects:
         return
     stages = dict.fromkeys(stage_named(proof.wrong.program) for proof in proofs)

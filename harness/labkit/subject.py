@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from labkit import paths, patience, runtime
+from labkit import paths, runtime
 
 # Names the file with the subjects of this run of pytest. Without it the checks are about our own plain programs.
 SUBJECTS = "LAB_SUBJECTS"
@@ -90,12 +90,10 @@ def under_test(subject: Subject) -> Iterator[Recording]:
     folder.mkdir(parents=True, exist_ok=True)
     recording = Recording(subject, folder)
     before, _current = _current, recording
-    patience.about = subject.key
     try:
         yield recording
     finally:
         _current = before
-        patience.about = before.subject.key if before else ""
         if recording.runs:
             runtime.end_all_marked(recording.mark)
         recording.forget_runs()

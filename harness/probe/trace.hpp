@@ -7,13 +7,14 @@
 //     note  SEQ THREAD MICROSECONDS WORD ...                             something that is no call
 //
 // SEQ joins a `done` to its `call`; a `call` without a `done` was still under way when the process ended. Addresses and
-// handles are hex without 0x; `block` and `of` are decimal. The file's first eight bytes are the number of bytes used, in the machine's own order.
+// handles are hex without 0x; `block` and `of` are decimal. The file's first eight bytes are the number of bytes used, in
+// the machine's own order.
 //
 // Facts of a submit: ov= ov_in= buf= buf_in= len= off= event= internal=, where an address is in heap:BLOCK, stack:THREAD,
-// static or other. A call that the plan steered ends with injected=ACTION. The notes:
+// static or other. Of a nanosleep: ns=. A call that the plan steered ends with injected=ACTION. The notes:
 //
-//     begin base= processors=          the first line; base: where the executable lies; how many processors the program
-//                                      is told that there are
+//     begin base= processors= cpu=     the first line; base: where the executable lies; how many processors the program
+//                                      is told that there are; cpu: the processor time so far, in milliseconds
 //     thread-start low= high= of=      of: the call that created it; not known of main's and the system's threads
 //     thread-end
 //     alloc block= size= at=           where a block came from, before the first submit that refers to it
@@ -27,7 +28,7 @@
 //     called-back ov= bytes= error=    a completion routine is about to be called
 //     closed-handle handle= name=      a call with a handle that was closed; it fails with 6 (a socket call with 10038)
 //     bad-injection item=              a part of the plan that was not understood
-//     exit                             the process ends in order
+//     exit cpu= code=                  the process ends in order; code: with what, if that is known
 #pragma once
 
 #include <cstddef>

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 
 from labkit import builder, paths
+from labkit.grade import Submission, subjects_of
+from labkit.graded import Built
 from labkit.source_lines import SourceLines, place_of
 
 pytestmark = pytest.mark.skipif(builder.PRESET != "mingw", reason="grading needs mingw-w64 and Wine so far")
@@ -71,6 +74,16 @@ def test_a_single_case_is_asked_again(folder: Path, tmp_path: Path) -> None:
     (program,) = read(tmp_path / "verdicts.json")["programs"]
     (check,) = program["checks"]
     assert check["check"].endswith("::test_the_bytes_come_from_the_offset[main (1)-8]")
+
+
+def test_the_program_that_is_asked_again_is_named(folder: Path) -> None:
+    """In a folder with several programs the command names the file, also if it alone was graded."""
+    submission = Submission(folder / "main (1).cpp", "event_wait", Built(folder / "event_wait.exe", ""))
+    (alone,) = subjects_of([submission], lambda _: "key")
+    (folder / "other.cpp").touch()
+    (one_of_two,) = subjects_of([submission], lambda _: "key")
+    assert shlex.split(alone.again)[2:] == [paths.shown(folder), "--stage", "1"]
+    assert shlex.split(one_of_two.again)[2:] == [paths.shown(folder / "main (1).cpp"), "--stage", "1"]
 
 
 def test_a_crash_is_told_with_its_line(folder: Path, tmp_path: Path) -> None:

@@ -239,7 +239,7 @@ def test_a_semaphore_of_the_library_may_nap() -> None:
 
 def test_whoever_asked_may_bound_the_wait() -> None:
     """The asking thread may wait as well as the other: whose wait returns first is chance. Alone it may not."""
-    asked, other = ("{} WaitForSingleObject 34 2710 -> 0\n".format(thread) for thread in ("main", "t2"))
+    asked, other = (f"{thread} WaitForSingleObject 34 2710 -> 0\n" for thread in ("main", "t2"))
     assert "waits-where-it-asked" in found("thread_wait", FILE + EVENT + READ + asked)
     assert "waits-where-it-asked" not in found("thread_wait", FILE + EVENT + READ + asked + other)
     assert "waits-where-it-asked" not in found("thread_wait", FILE + EVENT + READ + other + asked)
@@ -255,6 +255,8 @@ def test_a_block_may_be_asked_for_again_when_it_has_failed() -> None:
     """Once a read has failed, the same offset of that file is no mistake, and of another file never."""
     assert "same-offset" not in found("iocp_files", ON_PORT + PORT_READ + FAILED + PORT_READ)
     assert "same-offset" in found("iocp_files", ON_PORT + PORT_READ + TAKEN + PORT_READ)
+    of_files_opened_unseen = [PORT_READ.replace("ReadFile 30", f"ReadFile {handle}") + TAKEN for handle in ("70", "74")]
+    assert "same-offset" not in found("iocp_files", ON_PORT + "".join(of_files_opened_unseen))
 
 
 def test_looks_at_requests_that_are_over_are_no_polling() -> None:

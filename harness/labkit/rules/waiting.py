@@ -10,6 +10,7 @@ from labkit.trace import Call
 from labkit.trace_model import (
     DEQUEUES,
     RESULTS,
+    SLEEPS,
     STILL_UNDER_WAY,
     WAITS_FOR_MANY,
     WAITS_FOR_ONE,
@@ -76,7 +77,7 @@ def _nap_ns(call: Call) -> int:
 
 def _naps(case: Case, call: Call) -> bool:
     """Whether it lets time pass instead of waiting for what is in flight."""
-    if call.name not in ("Sleep", "SleepEx", "SwitchToThread", "nanosleep"):
+    if call.name not in (*SLEEPS, "SwitchToThread"):
         return False
     if call.name == "nanosleep" and (_nap_ns(call) < MS or _nap_ns(call) == BACKOFF_NS):
         return False
