@@ -118,8 +118,8 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Recording | None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool:
-    """Makes the check, and raises its verdict. It is made again if Wine has fallen over in one of its runs: whatever that
-    showed is not the program's doing, unless it comes again and again."""
+    """Makes the check, and raises its verdict. It is made again if Wine has fallen over in one of its runs: whatever
+    that showed is not the program's doing, unless it comes again and again."""
     for left in reversed(range(MOST_ATTEMPTS)):
         before = falls()
         verdict = _verdict_of(pyfuncitem)

@@ -159,7 +159,7 @@ MOST_TRIES = 5
 
 
 def strike(call: Call, of: Run, inject: str, again: Callable[[str], Run]) -> Run | None:
-    """Makes the run `of` again, doing to that call of it what `inject` says. None: it never came about at that place."""
+    """Makes the run `of` again, doing to that call what `inject` says. None: it never came about at that place."""
     assert of.trace is not None
     recorded = read_trace(of.trace)
     occurrence = [one.seq for one in recorded.named(call.name)].index(call.seq) + 1
@@ -182,8 +182,8 @@ def _struck_elsewhere(run: Run, fault: Fault) -> bool:
 
 
 def fail_each(program: str, faults: Iterable[Fault], again: Callable[[Fault], Run]) -> tuple[int, int]:
-    """Makes the run once for each fault; `again` makes it and rejects what it alone can see. Returns how many calls were
-    to be failed, and how many were."""
+    """Makes the run once for each fault; `again` makes it and rejects what it alone can see. Returns how many calls
+    were to be failed, and how many were."""
     faults = list(faults)
     if not faults:
         raise HarnessError("no call was found that could be failed")

@@ -1,4 +1,4 @@
-"""What stages 1 to 3 have in common besides: how they wait for their read, until when, and what follows if that fails."""
+"""What stages 1 to 3 have in common besides: how they wait for their read, how long, and what follows if that fails."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ class WaitingReadChecks(SingleReadChecks):
 
     @pytest.mark.traced
     def test_the_default_bounds_the_wait(self, tmp_path: Path) -> None:
-        """Without TIMEOUT_MS the read is given up after 10000 ms: a wait for it that is bounded by itself is no longer."""
+        """Without TIMEOUT_MS the read is given up after 10000 ms: a wait for it that is bounded is no longer."""
         file = tmp_path / "file.bin"
         file.write_bytes(pattern(BLOCK))
         result = self.read_injected(runtime.path_for_program(file), "")
@@ -61,8 +61,8 @@ class WaitingReadChecks(SingleReadChecks):
         self.expect_bounded_by(10_000, result)
 
     def expect_bounded_by(self, timeout_ms: int, run: Run) -> None:
-        """If a wait for the read is bounded by itself, it or another one must be over by then. A wait without end is bounded
-        by something else, or by nothing, which a silent pipe shows."""
+        """If a wait for the read is bounded by itself, it or another one must be over by then. A wait without end is
+        bounded by something else, or by nothing, which a silent pipe shows."""
         assert run.trace is not None
         trace = read_trace(run.trace)
         given_up = next((call.begin for call in trace.named("CancelIo", "CancelIoEx")), len(trace.entries))
@@ -88,8 +88,8 @@ class WaitingReadChecks(SingleReadChecks):
 
     @pytest.mark.traced
     def test_a_cancel_that_comes_too_late(self, tmp_path: Path) -> None:
-        """A read that is done just when the wait for it has timed out is a read that succeeded: what its completion says
-        counts, and that there was nothing left to cancel is no error."""
+        """A read that is done just when the wait for it has timed out is a read that succeeded: what its completion
+        says counts, and that there was nothing left to cancel is no error."""
         file = tmp_path / "just in time.bin"
         file.write_bytes(pattern(BLOCK))
         words = (runtime.path_for_program(file), "0", "5000")
@@ -108,7 +108,7 @@ class WaitingReadChecks(SingleReadChecks):
 
     @pytest.mark.traced
     def test_nothing_hangs_on_a_silent_pipe(self, feeder: Feeder) -> None:
-        """If the wait fails, or the thread cannot be had, a read on which nothing comes is cancelled, not waited for."""
+        """If the wait fails, or the thread cannot be had, a read on which nothing comes is cancelled."""
         fed = feeder.pipe()
         usual = self.read_pipe(fed, lambda: fed.write(b"abc"), "0", NEVER)
         assert usual.trace is not None

@@ -44,7 +44,8 @@ class TestFaults:
 
     def serve_two_clients(self, inject: str = "", *, judged: bool = True) -> tuple[Run, bool]:
         """Two clients, one after the other, each with one message, whatever a fault does to them. Second: whether one
-        more client was served afterwards. Only the faults are asked for that: the calls of a recorded run are all in it.
+        more client was served afterwards. Only the faults are asked for that: the calls of a recorded run are all in
+        it.
         """
         with Program(executable(PROGRAM), *WORDS, inject=inject, judged=judged) as program:
             program.wait_for(is_listening)
@@ -52,13 +53,13 @@ class TestFaults:
                 return program.wait(), False
             server = EchoServer.of(program)
             served = [self._is_served(server) for _ in range(3 if inject else 2)][-1]
-            # A call that the recorded run made while it stopped may now be the third client's, which is then the one that
-            # the fault may cost.
+            # A call that the recorded run made while it stopped may now be the third client's, which is then the one
+            # that the fault may cost.
             if inject and not served:
                 served = self._is_served(server)
             if not served:
-                # It may be ending by itself: a Ctrl-C in its last moment would change its exit code. If it does not end,
-                # the Ctrl-C comes all the same.
+                # It may be ending by itself: a Ctrl-C in its last moment would change its exit code. If it does not
+                # end, the Ctrl-C comes all the same.
                 program.ends_within(patience.LATER_S)
             if program.process.poll() is None:
                 program.interrupt()
@@ -77,7 +78,7 @@ class TestFaults:
 
     @pytest.mark.traced
     def test_every_call_may_fail(self, record_property: Callable[[str, object], None]) -> None:
-        """Each Win32 call of a run fails once: it is reported, the server survives what it must, leaks nothing, ends."""
+        """Each Win32 call of a run fails once: it is reported, the server survives it, leaks nothing, ends."""
         found = faults.calls_to_fail(self.serve_two_clients()[0])
 
         def again(fault: faults.Fault) -> Run:

@@ -23,8 +23,8 @@ class TestLimits:
 
     def test_an_idle_client_is_closed(self) -> None:
         """A client that is silent for longer than --idle-seconds is closed; one that keeps talking is not."""
-        # On a machine so busy that even this client falls silent, a longer limit is tried; and the first is only tried: a
-        # second may also be short for a server that is kept waiting.
+        # On a machine so busy that even this client falls silent, a longer limit is tried; and the first is only tried:
+        # a second may also be short for a server that is kept waiting.
         for limit_s in (1, 4, 16):
             with stopped_cleanly("--idle-seconds", str(limit_s)) as server:
                 silence_s = self._talk_until_the_idle_one_is_closed(server)
@@ -94,8 +94,8 @@ class TestLimits:
         )
 
     def _turned_away_before_there_is_room(self, server: EchoServer) -> int:
-        """How many clients are closed at once before one is served. When a server has counted one that has left, nothing
-        outside tells: not its line, and not the end of its stream."""
+        """How many clients are closed at once before one is served. When a server has counted one that has left,
+        nothing outside tells: not its line, and not the end of its stream."""
         for turned_away in range(100):
             with server.connect() as client:
                 if client.echo(b"4") == b"4":

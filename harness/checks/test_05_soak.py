@@ -1,7 +1,7 @@
 """Stage 5 under many clients, and under clients that do it no good.
 
-By default this takes seconds. For a longer run set LAB_SOAK in the environment: with LAB_SOAK=N the crowd comes N times,
-each time drawn from another seed (0 to N-1), and the storm has N times as many clients.
+By default this takes seconds. For a longer run set LAB_SOAK in the environment: with LAB_SOAK=N the crowd comes N
+times, each time drawn from another seed (0 to N-1), and the storm has N times as many clients.
 """
 
 from typing import ClassVar

@@ -25,7 +25,7 @@ def _tool(name: str) -> str:
 
 
 def _lines_of(command: list[str], project: Path, output: list[str]) -> Iterator[str]:
-    """Runs a command in a project's folder and yields its lines as they come. The exit code is the generator's return."""
+    """Runs a command in a project's folder and yields its lines as they come; its return is the exit code."""
     with subprocess.Popen(
         command,
         cwd=project,

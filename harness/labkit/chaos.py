@@ -236,8 +236,8 @@ class Crowd:
             guest.socket.close()
 
     def live(self) -> None:
-        """Every client of the crowd comes, and all but those go who are still to be there at the end. Beside them one goes
-        on speaking, and is answered each time."""
+        """Every client of the crowd comes, and all but those go who are still to be there at the end. Beside them one
+        goes on speaking, and is answered each time."""
         steady = self._guest()
         self._silent = [self._guest() for _ in range(SILENT)]
         self._stuck = [self._guest() for _ in range(STUCK)]
@@ -357,7 +357,7 @@ def storm(port: int, numbers: range) -> int:
 
 @contextlib.contextmanager
 def connected(port: int, count: int) -> Iterator[list[Guest]]:
-    """So many clients at once. Some have been answered: the others before them do not run too far ahead of the server."""
+    """So many clients at once. Some have been answered: the others do not run too far ahead of the server."""
     with contextlib.ExitStack() as stack:
         guests = []
         for number in range(count):

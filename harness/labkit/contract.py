@@ -91,8 +91,8 @@ def _lines_of_a_read(stage: int, *, data: bool) -> list[list[tuple[str, ...]]]:
 
 
 def out_of_form(stage: int, run: Run, *, data: bool) -> tuple[str, str] | None:
-    """A line about an accepted read that is missing, is there twice, or stands in the wrong place: what is asked for, and
-    what is there. None: all is in order. `data`: whether the data is to be shown."""
+    """A line about an accepted read that is missing, is there twice, or stands in the wrong place: what is asked for,
+    and what is there. None: all is in order. `data`: whether the data is to be shown."""
     for speaker in _lines_of_a_read(stage, data=data):
         before, last = "", -1
         for starts in speaker:

@@ -12,7 +12,8 @@ from labkit import paths, patience
 from labkit.errors import HarnessError
 from labkit.program import Program
 
-# What a write says when there is nobody at the other end: no data, broken pipe, not connected; nobody has opened it yet.
+# What a write says when there is nobody at the other end: no data, broken pipe, not connected; nobody has opened it
+# yet.
 NO_READER = (232, 109, 233, 536)
 
 
@@ -99,8 +100,8 @@ class FedPipe:
 
 
 def resident_with_two_blocks(feeder: Feeder, executable: Path, block: int) -> int | None:
-    """The memory of an iocp_files that has asked for two blocks of a pipe, has reported one, and waits for the other: what
-    it needs before it has read much. None if it never reports."""
+    """The memory of an iocp_files that has asked for two blocks of a pipe, has reported one, and waits for the other:
+    what it needs before it has read much. None if it never reports."""
     pipe = feeder.pipe()
     with Program(executable, "--blocks", "2", "--block", str(block), pipe.path) as program:
         pipe.wait_until_opened(program)

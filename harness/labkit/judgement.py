@@ -86,7 +86,7 @@ def _crash(subject: Subject, rows: list[tuple[str, str]], run: RecordedRun | Non
 def _picture(
     recording: Recording, run: RecordedRun | None, found: list[tuple[Finding, str]], check: str
 ) -> list[tuple[str, str]]:
-    """A row with the picture of that run, at the moment that was found; of the last run, if nothing was found in any."""
+    """A row with the picture of that run, at the moment that was found; of the last run, if none has a finding."""
     drawn = [one for one in recording.runs if one.trace.exists()]
     run = run or (drawn[-1] if drawn else None)
     if run is None or not run.trace.exists():

@@ -25,8 +25,8 @@ _falls = 0
 
 
 def falls() -> int:
-    """How many runs so far have ended as runtime.has_fallen_over tells, with nothing to tell how they would have ended. A
-    check that such a run has failed is made again: see conftest.py."""
+    """How many runs so far have ended as runtime.has_fallen_over tells, with nothing to tell how they would have ended.
+    A check that such a run has failed is made again: see conftest.py."""
     return _falls
 
 
@@ -63,8 +63,8 @@ class Program:
         judged: bool = True,
         environment: dict[str, str] | None = None,
     ) -> None:
-        """`inject`: what the probe is to do to the program's calls; harness/probe tells the form. `processors`: how many
-        it tells the program that there are; 0: the truth. `judged`: its trace is judged when the check has passed.
+        """`inject`: what the probe is to do to the program's calls; harness/probe tells the form. `processors`: how
+        many it tells the program that there are; 0: the truth. `judged`: its trace is judged when the check has passed.
         `environment`: of another Wine than the lab's."""
         self.command = " ".join([executable.name, *(_quoted(a) for a in arguments)])
         self._executable, self._arguments, self._stdin = executable, arguments, stdin
@@ -107,11 +107,11 @@ class Program:
             reader.start()
 
     def _starts_again(self) -> bool:
-        """Whether Wine, and not the program, may have ended it: with code 1 and without a word on either stream. Then it
-        is started a second time, here.
+        """Whether Wine, and not the program, may have ended it: with code 1 and without a word on either stream. Then
+        it is started a second time, here.
 
-        Seen a few times in some hundred thousand starts, on a busy machine. A program that is silent by its own doing is
-        so again: nothing is excused by asking twice.
+        Seen a few times in some hundred thousand starts, on a busy machine. A program that is silent by its own doing
+        is so again: nothing is excused by asking twice.
         """
         if not self._may_start_again or any(self._output.values()):
             return False
@@ -226,8 +226,8 @@ class Program:
         return Run(self.command, exit_code, self.text("stdout"), stderr, self._ended_because, self.trace)
 
     def _before_the_fall(self, exit_code: int, stderr: str) -> tuple[int, str]:
-        """The program's own exit code, which the probe took down when everything of the program was over, and its stderr
-        without Wine's words; without the probe both stay what they are, and the run counts as a fall."""
+        """The program's own exit code, which the probe took down when everything of the program was over, and its
+        stderr without Wine's words; without the probe both stay what they are, and the run counts as a fall."""
         noted = read_trace(self.trace).exit_code if self.trace is not None and self.trace.exists() else None
         if noted is None:
             global _falls

@@ -36,8 +36,8 @@ FALLEN = re.compile(r"^(wine client error:|Inconsistency detected by ld\.so).*\n
 
 
 def has_fallen_over(exit_code: int, stderr: str) -> bool:
-    """Whether Wine, and not the program, may have ended badly: by a signal of Linux, or with these words. A program that
-    crashes ends with a code of Windows.
+    """Whether Wine, and not the program, may have ended badly: by a signal of Linux, or with these words. A program
+    that crashes ends with a code of Windows.
 
     Wine 8 does so on a busy machine when a process ends while one of its threads does too: also the one that brings a
     Ctrl-C, then in about one of a thousand runs (mostly by its server's SIGKILL, half a second after the last line).

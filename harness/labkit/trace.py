@@ -1,7 +1,8 @@
 """What the probe wrote down about one run, read back: calls and notes in the order in which they were written.
 
 The form of the file is told in harness/probe/trace.hpp. What the calls mean together (handles and their lifetimes,
-requests and who owned them when, threads) is made in trace_model.py and trace_threads.py, and reached through the Trace.
+requests and who owned them when, threads) is made in trace_model.py and trace_threads.py, and reached through the
+Trace.
 """
 
 from __future__ import annotations

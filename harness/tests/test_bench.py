@@ -48,7 +48,7 @@ def everything() -> Results:
 
 
 def test_the_tables_show_what_was_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    """Every figure is in the terminal: ratios, requests, memory of a connection, the reader's rate and growth, and what later reads cost."""
+    """Every figure is in the terminal: ratios, requests, memory, the reader's rate and growth, later reads."""
     show(everything())
     said = capsys.readouterr().out
     for wanted in ("3.00 (2.50 to 3.50)", "6.50", "1.02", "0.50 (0.50 to 0.50)", "3.0", "1.25 (1.25 to 1.25)"):

@@ -110,7 +110,7 @@ def test_hex_is_eight_bytes() -> None:
 
 
 def test_a_good_report_is_in_form() -> None:
-    """Its lines are there once, those of main and those of foo in order; between them any order, and further lines, go."""
+    """Its lines are there once, main's and foo's in order; between them any order, and further lines, go."""
     assert out_of_form(2, printed(GOOD_STAGE_2), data=True) is None
     main, foo = [0, 1, 5], [2, 3, 4]
     lines = GOOD_STAGE_2.splitlines()

@@ -149,7 +149,8 @@ addEventListener("load", () => {
   for (const svg of document.querySelectorAll("svg")) {
     const boxes = [...svg.querySelectorAll("text")].map(t => t.getBBox());
     boxes.forEach((a, i) => boxes.slice(i + 1).forEach(b => {
-      if (a.x < b.x + b.width && b.x < a.x + a.width && a.y + 2 < b.y + b.height && b.y + 2 < a.y + a.height) overlaps++;
+      if (a.x < b.x + b.width && b.x < a.x + a.width &&
+          a.y + 2 < b.y + b.height && b.y + 2 < a.y + a.height) overlaps++;
     }));
   }
   const hit = [...document.querySelectorAll("rect.hit")].map(r => r.dataset.seq);

@@ -48,7 +48,8 @@ int main(int argc, char** argv)
         GetModuleFileNameA(nullptr, command, MAX_PATH);
         std::strcat(command, " hang");
         STARTUPINFOA start{}; start.cb = sizeof start; PROCESS_INFORMATION made{};
-        CreateProcessA(nullptr, command, nullptr, nullptr, TRUE, leaves ? DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP : 0,
+        const DWORD how = leaves ? DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP : 0;
+        CreateProcessA(nullptr, command, nullptr, nullptr, TRUE, how,
                        nullptr, nullptr, &start, &made);
         std::puts("started"); std::fflush(stdout);
         if (!leaves) Sleep(INFINITE);

@@ -39,8 +39,8 @@ def built(source: Path, folder: Path) -> Path:
 
 
 def most_turns(trace: Trace) -> int:
-    """The longest that a worker went on without a look at the port: its receives since it had looked, beside the one for
-    each packet that it found there."""
+    """The longest that a worker went on without a look at the port: its receives since it had looked, beside the one
+    for each packet that it found there."""
     brought = Counter(packet.call.seq for packet in trace.packets)
     left: dict[int, int] = {}  # for each worker: turns so far, less its packets
     most = 0

@@ -260,14 +260,14 @@ def test_a_block_may_be_asked_for_again_when_it_has_failed() -> None:
 
 
 def test_looks_at_requests_that_are_over_are_no_polling() -> None:
-    """A result that is asked for without waiting tells how a request ended, also if it failed: that is no look in vain."""
+    """A result that is asked for without waiting tells how a request ended, also if it failed: no look in vain."""
     result = "main@7 GetOverlappedResult 30 f0 c 0 -> 0 {}\n"
     assert "polling" in found("event_wait", FILE + EVENT + READ + result.format(996) * 5)
     assert "polling" not in found("iocp_files", ON_PORT + (PORT_READ + FAILED + result.format(38)) * 5)
 
 
 def test_looks_between_waits_are_no_polling() -> None:
-    """Who has waited may look whether there is more; so may who has asked for something since. Only looks are polling."""
+    """Who has waited may look whether there is more; so may who has asked for more since. Only looks are polling."""
     look = "t2@7 GetQueuedCompletionStatusEx 40 a 10 b 0 0 -> 0 258\n"
     wait = "t2 GetQueuedCompletionStatusEx 40 a 10 b ffffffff 0 -> 1 0 count=0\n"
     assert "polling" not in found("iocp_files", ON_PORT + (wait + look) * 5)
@@ -277,7 +277,7 @@ def test_looks_between_waits_are_no_polling() -> None:
 
 
 def test_a_value_that_two_threads_close_is_two_sockets() -> None:
-    """A socket's value comes back while its close has not yet returned: each close ends the life that it can have known."""
+    """A socket's value comes back before its close has returned: each close ends the life that it can have known."""
     closed = SOCKET + "main closesocket 50\n" + SOCKET.replace("main", "t2")
     assert "socket-leak" not in found("iocp_network", closed + "t2 closesocket 50 -> 0\nmain <- 0")
     assert "socket-leak" in found("iocp_network", closed + "main <- 0"), "the second one is still open"
@@ -304,7 +304,7 @@ def test_a_worker_may_end_when_nothing_is_left_or_it_has_cancelled() -> None:
 
 
 def test_a_hang_names_the_call_that_was_outstanding() -> None:
-    """When a program had to be ended, the call that had not returned is named, and the request nobody saw the end of."""
+    """When a program had to be ended, the call that had not returned is named, and the unseen request."""
     text = FILE + EVENT + READ + "main WaitForSingleObject 34 ffffffff"
     findings = judge(trace_of(text, ends=False), 1, "event_wait", hang=True)
     told = [finding.message for finding in findings if finding.rule == "hang"]

@@ -3,8 +3,8 @@
 One line a call, with its return: `main ReadFile 30 0 1000 0 f0 ov=f0 len=1000 -> 0 997`: the thread, the function, its
 arguments and facts, then the result, the error (none: 0) and what came. Without `->` the call is still under way, until
 a line `main <- 0 997` of the same thread, which is its return. A line
-`main ! free block=7` is a note. `main@7` makes the call from the place 7 of the program: two calls from one place are one
-line of a source. Threads are main, t2, t3. Numbers are hex, the error decimal, as in a trace.
+`main ! free block=7` is a note. `main@7` makes the call from the place 7 of the program: two calls from one place are
+one line of a source. Threads are main, t2, t3. Numbers are hex, the error decimal, as in a trace.
 """
 
 from labkit.trace import Trace, parse_trace

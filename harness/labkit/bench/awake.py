@@ -1,8 +1,8 @@
 """Processors that never fall asleep while something is measured.
 
-A processor with nothing to do stops, and on a virtual machine waking it costs more than most of what a server does for a
-small message: with one client that is what is measured, and not the servers. A program that always has something to do,
-and always gives way, keeps each of them awake.
+A processor with nothing to do stops, and on a virtual machine waking it costs more than most of what a server does for
+a small message: with one client that is what is measured, and not the servers. A program that always has something to
+do, and always gives way, keeps each of them awake.
 """
 
 import contextlib

@@ -55,7 +55,8 @@ def _spread(spread: Spread) -> str:
 
 def _echo(results: Results) -> Table:
     rounds = len(results.levels[0].rounds) if results.levels else 0
-    title = f"echo, {MESSAGE_BYTES} bytes: medians of {rounds} rounds, times in microseconds; and ours over the better peer's, quartiles"
+    title = f"echo, {MESSAGE_BYTES} bytes: medians of {rounds} rounds, times in microseconds; "
+    title += "and ours over the better peer's, quartiles"
     table = _table(title, "server", "clients", *FIGURES)
     for level in results.levels:
         for contestant in ALL:

@@ -5,7 +5,8 @@ would squeeze everything else into one pixel. Like a musical score, the picture 
 the width is used up, so that it needs no scrolling sideways, fits a README and can be printed.
 
 No two texts overlap, by construction: a step to the right is as wide as the labels of its thread's lane need; a label
-that has no room beside its neighbour stands lower (see Shelf); a text inside a box is left out when the box is too small.
+that has no room beside its neighbour stands lower (see Shelf); a text inside a box is left out when the box is too
+small.
 """
 
 from collections.abc import Iterable

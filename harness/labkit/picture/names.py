@@ -93,8 +93,8 @@ def has_failed(call: Call) -> bool:
 
 
 def outcome(call: Call, number_of: dict[int, int]) -> str:
-    """How it ended, in a word or two, and whether a check made it end so. `number_of` gives each OVERLAPPED in flight its
-    number in the picture."""
+    """How it ended, in a word or two, and whether a check made it end so. `number_of` gives each OVERLAPPED in flight
+    its number in the picture."""
     own = _own_outcome(call, number_of)
     return f"{own}, by the lab" if call.injected and own else own
 

@@ -1,4 +1,4 @@
-"""The drawing as SVG: what layout.py has placed, written down. Colours are in one style sheet for light, dark and print."""
+"""The drawing as SVG: what layout.py has placed. Colours are in one style sheet for light, dark and print."""
 
 from html import escape
 
@@ -28,7 +28,8 @@ def style() -> str:
     grey = _theme("#ffffff", "#000000", "#444444", "#aaaaaa", "#9a9a9a", "#000000", GREY, "#000000")
     return (
         f"text{{font-family:{MONO};font-size:{LABEL_SIZE:g}px;paint-order:stroke;stroke-width:3px}}"
-        "rect:not(.bg){rx:2px}.s{font-size:10px}.name,.head{font-weight:600}.arrow{stroke-dasharray:3 2}.wait{fill-opacity:.45}"
+        "rect:not(.bg){rx:2px}.s{font-size:10px}.name,.head{font-weight:600}"
+        ".arrow{stroke-dasharray:3 2}.wait{fill-opacity:.45}"
         ".failed,.life.open{stroke-width:2px}.life{fill-opacity:.6}"
         f"{light}@media (prefers-color-scheme:dark){{{dark}}}"
         f"@media print{{{grey}rect:not(.bg){{stroke:#000;stroke-width:.6px}}.wait{{stroke-dasharray:2 2}}}}"

@@ -1,4 +1,4 @@
-"""How much room a text takes. Labels are set in a monospaced font, so this holds in every browser, whatever is installed."""
+"""How much room a text takes. Labels are set in a monospaced font, so this holds in every browser."""
 
 import unicodedata
 

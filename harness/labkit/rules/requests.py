@@ -231,8 +231,8 @@ def not_overlapped_file(case: Case) -> Iterator[Sighting]:
         opened = handle.created if handle else None
         if opened and opened.name in ("CreateFileA", "CreateFileW") and not opened.argument(5) & FILE_FLAG_OVERLAPPED:
             yield seen(
-                f"{case.told(request.submit)} was given an OVERLAPPED, but {case.told(opened)} had opened the file without "
-                "FILE_FLAG_OVERLAPPED: such a read never pends.",
+                f"{case.told(request.submit)} was given an OVERLAPPED, but {case.told(opened)} had opened the file "
+                "without FILE_FLAG_OVERLAPPED: such a read never pends.",
                 opened,
                 request.submit,
             )

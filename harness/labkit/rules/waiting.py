@@ -66,8 +66,8 @@ MS = 1_000_000  # in nanoseconds
 # In stage 5 something is always in flight, and a thread may look after the idle connections now and then.
 LONGEST_NAP_NS = 200 * MS
 
-# How libstdc++'s semaphores, latches and atomics wait for a limited time: ever longer naps, each of another length, until
-# they are of this one. It is no polling of the program's, which uses what the language has for waiting.
+# How libstdc++'s semaphores, latches and atomics wait for a limited time: ever longer naps, each of another length,
+# until they are of this one. It is no polling of the program's, which uses what the language has for waiting.
 BACKOFF_NS = 64 * MS
 
 
@@ -136,7 +136,8 @@ def cancel_not_awaited(case: Case) -> Iterator[Sighting]:
             is_of_it = cancel.argument(0) == request.handle and cancel.argument(1) in (0, request.ov)
             if is_of_it and cancel.result32 and request.submit.begin < cancel.begin < look.begin:
                 yield seen(
-                    f"{case.told(look)} asked without waiting, after {case.told(cancel)}: the completion may not be there.",
+                    f"{case.told(look)} asked without waiting, after {case.told(cancel)}: "
+                    "the completion may not be there.",
                     look,
                     cancel,
                 )
